@@ -1,0 +1,8 @@
+#!/bin/sh
+# Resolves all dependencies anew. The files hold versions and hashes, no addresses.
+set -eu
+cd "$(dirname "$0")/.."
+compile() { uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade "$@"; }
+compile --extra bundled --extra build pyproject.toml --output-file locks/runtime.txt
+compile --extra bundled --extra build --extra dev --constraint locks/runtime.txt pyproject.toml --output-file locks/dev.txt
+echo uv | compile - --output-file locks/tools.txt
