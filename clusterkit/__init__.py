@@ -1,0 +1,1 @@
+"""The library under every Hearth service: clients, records and ports to the outside. No business rules."""

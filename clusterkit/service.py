@@ -1,0 +1,236 @@
+"""What every HTTP service has in common: health that tells the truth, metrics, errors in one shape,
+a polite refusal to listen where it must not, and its place in the registry.
+"""
+
+import asyncio
+import secrets
+import signal
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
+
+from clusterkit.body_limit import BodyLimit
+from clusterkit.errors import HearthError
+from clusterkit.http_server import HttpServer, listen
+from clusterkit.metrics import Metrics, MetricsMiddleware
+from clusterkit.openai_wire import ApiError
+from clusterkit.origin_guard import OriginGuard
+from clusterkit.registry import Instance, Registry
+from clusterkit.settings import ServiceSettings
+from clusterkit.tracing import TraceMiddleware
+
+HEARTBEAT_SECONDS = 2.0  #: between heartbeats of a healthy service
+UNHEALTHY_HEARTBEAT_SECONDS = 0.2  #: while it is not yet healthy, so that others see it come up at once
+HEARTBEAT_TTL_SECONDS = 8.0  #: after so long without a heartbeat a service counts as gone
+SHUTDOWN_SECONDS = 5  #: what requests in flight get to finish at shutdown
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing a service needs to do its job."""
+
+    name: str
+    ok: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Health:
+    """How a service is: healthy when every check is ok."""
+
+    checks: tuple[Check, ...]
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether the service can do its job now."""
+        return all(check.ok for check in self.checks)
+
+    @property
+    def detail(self) -> str:
+        """What is wrong, or ''."""
+        return "; ".join(f"{check.name}: {check.detail}" for check in self.checks if not check.ok)
+
+    def as_dict(self, service: str) -> dict[str, Any]:
+        """The body of `/health`."""
+        return {
+            "service": service,
+            "status": "ok" if self.ok else "unavailable",
+            "checks": {
+                check.name: {"ok": check.ok, **({"detail": check.detail} if check.detail else {})}
+                for check in self.checks
+            },
+            **self.info,
+        }
+
+
+HealthProbe = Callable[[], Awaitable[Health]]
+InstanceList = Callable[[str, int], Sequence[Instance]]  #: (address, port) → what to announce now
+
+
+def control_app(name: str, *, health: HealthProbe, metrics: Metrics) -> FastAPI:
+    """A FastAPI application with `/health`, `/metrics` and all errors in OpenAI's shape."""
+    # The interactive documentation pages load scripts from another host, so they are off.
+    app = FastAPI(title=name, docs_url=None, redoc_url=None)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(MetricsMiddleware, metrics=metrics)
+
+    @app.get("/health", tags=["operations"])
+    async def get_health() -> JSONResponse:
+        """200 when the service can do its job, else 503 and which check failed."""
+        state = await health()
+        headers = {} if state.ok else {"retry-after": "2"}
+        return JSONResponse(state.as_dict(name), 200 if state.ok else 503, headers)
+
+    @app.get("/metrics", tags=["operations"])
+    async def get_metrics(request: Request) -> Response:
+        """Prometheus metrics; OpenMetrics with trace exemplars when asked for."""
+        body, content_type = metrics.render(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+    _handle_errors(app, metrics)
+    return app
+
+
+def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
+    async def known(_: Request, error: Exception) -> Response:
+        assert isinstance(error, HearthError)
+        if not isinstance(error, ApiError):
+            log.warning("request_failed", code=error.code, problem=str(error))
+            error = ApiError(str(error), status=500, type="server_error", code=error.code)
+        return _render(error)
+
+    async def invalid(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            said = f"The body is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}."
+            return _render(ApiError(said, status=400, code="invalid_json"))
+        where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+        return _render(ApiError(f"{where}: {first['msg']}", status=400, param=where))
+
+    async def http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        messages = {
+            404: f"There is nothing at {request.url.path}.",
+            405: f"{request.method} is not allowed at {request.url.path}.",
+        }
+        code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(error.status_code)
+        made = ApiError(
+            messages.get(error.status_code, str(error.detail)), status=error.status_code, code=code
+        )
+        response = _render(made)
+        response.headers.update(error.headers or {})
+        return response
+
+    async def unexpected(request: Request, error: Exception) -> Response:
+        metrics.failures.labels(request.url.path).inc()
+        log.error("unexpected_failure", path=request.url.path, exc_info=error)
+        return _render(
+            ApiError("Something went wrong here; the log has it.", status=500, type="server_error")
+        )
+
+    app.add_exception_handler(HearthError, known)
+    app.add_exception_handler(RequestValidationError, invalid)
+    app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(Exception, unexpected)
+
+
+def _render(error: ApiError) -> Response:
+    headers = {name.decode(): value.decode() for name, value in error.headers}
+    return Response(error.body, error.status, headers)
+
+
+async def serve(
+    app: ASGIApp,
+    *,
+    name: str,
+    settings: ServiceSettings,
+    registry: Registry,
+    health: HealthProbe,
+    instances: InstanceList | None = None,
+    authenticated: bool = False,
+    allowed_hosts: Sequence[str] = (),
+) -> None:
+    """Run `app` until SIGTERM or SIGINT, announced in the registry.
+
+    `instances` lists what to announce and how healthy each is, asked at every heartbeat; by default
+    the service announces itself with the health of `health`. `authenticated` says that every caller
+    has to present credentials, which a listener beyond loopback needs. Raises `BindError`.
+    """
+    prefix = str(type(settings).model_config.get("env_prefix", ""))
+    opened = await asyncio.to_thread(listen, settings, prefix, authenticated=authenticated)
+    address, port = opened.getsockname()[:2]
+    guarded = TraceMiddleware(OriginGuard(app, allowed_hosts=(settings.host, *allowed_hosts)))
+    server = HttpServer(guarded, grace_seconds=SHUTDOWN_SECONDS)
+    own_id = f"{name}-{secrets.token_hex(4)}"
+
+    async def announced(state: Health) -> Sequence[Instance]:
+        if instances is not None:
+            return instances(address, port)
+        return [
+            Instance(
+                service=name, id=own_id, address=address, port=port, healthy=state.ok, detail=state.detail
+            )
+        ]
+
+    log.info("listening", address=address, port=port)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, server.stop)
+    beating = asyncio.create_task(_keep_announced(registry, health, announced), name="heartbeat")
+    # A service that nobody can find any more ends, so that it is started anew.
+    beating.add_done_callback(lambda _: server.stop())
+    try:
+        await server.serve(sockets=[opened])
+    finally:
+        beating.cancel()
+        opened.close()
+        with suppress(asyncio.CancelledError):
+            await beating
+
+
+async def _keep_announced(
+    registry: Registry, health: HealthProbe, announced: Callable[[Health], Awaitable[Sequence[Instance]]]
+) -> None:
+    known: set[str] = set()
+    was: tuple[bool, str] | None = None
+    try:
+        while True:
+            state = await health()
+            if (state.ok, state.detail) != was:
+                was = (state.ok, state.detail)
+                log.info("health", ok=state.ok, detail=state.detail)
+            present = await announced(state)
+            try:
+                await _announce(registry, present, known)
+            except HearthError as error:
+                # The registry may be back for the next heartbeat; until then others see us lapse.
+                log.warning("heartbeat_failed", code=error.code, problem=str(error))
+            settled = state.ok and all(instance.healthy for instance in present)
+            await asyncio.sleep(HEARTBEAT_SECONDS if settled else UNHEALTHY_HEARTBEAT_SECONDS)
+    finally:
+        for instance_id in known:
+            await registry.deregister(instance_id)
+
+
+async def _announce(registry: Registry, present: Sequence[Instance], known: set[str]) -> None:
+    for instance in present:
+        if instance.id not in known:
+            await registry.register(instance, ttl=HEARTBEAT_TTL_SECONDS)
+            known.add(instance.id)
+        await registry.heartbeat(
+            instance.id, healthy=instance.healthy, detail=instance.detail, meta=instance.meta
+        )
+    for gone in known - {instance.id for instance in present}:
+        await registry.deregister(gone)
+        known.discard(gone)

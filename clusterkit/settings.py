@@ -1,0 +1,150 @@
+"""Typed settings, read once at the edge: the only place that looks at the environment.
+
+Every deployable has one settings class whose variables start with the deployable's own name
+(`MOE_GATEWAY_PORT`). An environment file named by `<PREFIX>ENV_FILE` is read first; real variables
+win over it.
+"""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from clusterkit.errors import SettingsError
+from clusterkit.yaml_file import describe
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def settings_config(prefix: str) -> SettingsConfigDict:
+    """The configuration of a settings class whose variables start with `prefix`."""
+    return SettingsConfigDict(
+        env_prefix=prefix,
+        frozen=True,
+        extra="ignore",
+        env_file_encoding="utf-8",
+        hide_input_in_errors=True,
+        env_ignore_empty=True,
+    )
+
+
+class ServiceSettings(BaseSettings):
+    """What every service can be told."""
+
+    host: str = Field("127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
+    port: int = Field(0, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
+    home: Path = Field(
+        Path("~/.hearth").expanduser(),
+        description="State folder of this Hearth: registry, secrets, databases and logs live under it.",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Least severe level that is written to the log."
+    )
+    log_format: Literal["json", "console"] = Field(
+        "json", description="`json` for machines, `console` for people at a terminal."
+    )
+
+    @property
+    def registry_file(self) -> Path:
+        """The SQLite file of `LocalRegistry`."""
+        return self.home / "run" / "registry.db"
+
+    @property
+    def secrets_dir(self) -> Path:
+        """Where token files live; readable by the owner alone."""
+        return self.home / "secrets"
+
+    @property
+    def data_dir(self) -> Path:
+        """Where databases live."""
+        return self.home / "data"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether `host` can be reached from this machine only."""
+        return is_loopback(self.host)
+
+
+@lru_cache(maxsize=128)  # asked at every request, about few names
+def is_loopback(host: str) -> bool:
+    """Whether `host` is a loopback name or address."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def environment() -> dict[str, str]:
+    """A copy of this process's environment, for handing on to a child."""
+    return dict(os.environ)  # noqa: TID251 - the one reader
+
+
+def load_settings(cls: type[Settings], **overrides: Any) -> Settings:
+    """Read `cls` from the environment; `overrides` win.
+
+    Raises `SettingsError` naming every wrong variable, its value unless it is a secret, and what
+    would have been right.
+    """
+    prefix = str(cls.model_config.get("env_prefix", ""))
+    env_file = environment().get(f"{prefix}ENV_FILE")
+    if env_file and not Path(env_file).is_file():
+        raise SettingsError(f"{prefix}ENV_FILE={env_file!r}: there is no such file")
+    try:
+        return cls(_env_file=env_file, **overrides)
+    except ValidationError as error:
+        values = environment()
+        problems = [_problem(cls, prefix, problem, values) for problem in error.errors()]
+        raise SettingsError("; ".join(problems)) from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{prefix}ENV_FILE={env_file!r}: is not UTF-8 text") from error
+
+
+def _problem(cls: type[BaseSettings], prefix: str, problem: Any, values: Mapping[str, str]) -> str:
+    if not problem["loc"]:
+        return str(problem["msg"]).removeprefix("Value error, ")
+    name = str(problem["loc"][0])
+    field = cls.model_fields.get(name)
+    variable = f"{prefix}{name}".upper()
+    secret = field is not None and "Secret" in str(field.annotation)
+    value = values.get(variable)
+    shown = variable if value is None or secret else f"{variable}={value!r}"
+    valid = ""
+    if field is not None and get_origin(field.annotation) is Literal:
+        valid = f" (valid: {', '.join(map(str, get_args(field.annotation)))})"
+    default = ""
+    if field is not None and not field.is_required() and not secret:
+        default = f" (default {field.get_default(call_default_factory=True)!s})"
+    return (
+        f"{shown}: {describe({**problem, 'input': ...}) if not valid else 'is not allowed'}{valid}{default}"
+    )
+
+
+def describe_settings(cls: type[BaseSettings]) -> list[tuple[str, str, str, str]]:
+    """Rows (variable, type, default, description) of a settings class, for the reference page."""
+    prefix = str(cls.model_config.get("env_prefix", ""))
+    rows = []
+    for name, field in cls.model_fields.items():
+        default = "required" if field.is_required() else str(field.get_default(call_default_factory=True))
+        home = str(Path.home())
+        kind = _kind(field.annotation)
+        rows.append((f"{prefix}{name}".upper(), kind, default.replace(home, "~"), field.description or ""))
+    return rows
+
+
+def _kind(annotation: Any) -> str:
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin is Literal:
+        return " | ".join(map(str, parts))
+    if origin is Annotated:
+        return _kind(parts[0])
+    if origin in (Union, UnionType):
+        return " | ".join("none" if part is NoneType else _kind(part) for part in parts)
+    return str(annotation) if parts else getattr(annotation, "__name__", str(annotation))

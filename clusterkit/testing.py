@@ -1,0 +1,381 @@
+"""Fakes for tests, shipped so that plug-ins can use them too.
+
+Each passes the same contract tests as the real thing (`tests/contract`). The scripted model is a real
+HTTP process: `python -m clusterkit.testing SCRIPT.json` answers OpenAI chat requests by script and can
+stall, fail, cut a stream in half and call tools.
+"""
+
+import asyncio
+import heapq
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import httpx
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, ConfigDict
+
+from clusterkit.http_server import HttpServer, listen
+from clusterkit.jobs import JobError, JobSpec, JobState, JobStatus
+from clusterkit.openai_wire import DONE, chunk, completion, error_body, sse, usage
+from clusterkit.registry import Instance
+from clusterkit.settings import ServiceSettings
+
+
+class FakeClock:
+    """A clock that stands still until it is advanced."""
+
+    def __init__(self, start: datetime = datetime(2026, 1, 1, tzinfo=UTC)) -> None:
+        """Begin at `start`."""
+        self._now, self._elapsed = start, 0.0
+        self._order = itertools.count()
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def now(self) -> datetime:
+        """See `Clock.now`."""
+        return self._now + timedelta(seconds=self._elapsed)
+
+    def monotonic(self) -> float:
+        """See `Clock.monotonic`."""
+        return self._elapsed
+
+    async def sleep(self, seconds: float) -> None:
+        """See `Clock.sleep`; ends when the clock is advanced far enough."""
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._elapsed + seconds, next(self._order), woken))
+        await woken
+
+    @property
+    def sleepers(self) -> int:
+        """How many tasks sleep on this clock."""
+        return sum(not woken.done() for _, _, woken in self._sleepers)
+
+    async def advance(self, seconds: float) -> None:
+        """Move on by `seconds`, waking sleepers in order and letting each run on."""
+        target = self._elapsed + seconds
+        await _let_others_run()
+        while self._sleepers and self._sleepers[0][0] <= target:
+            self._elapsed, _, woken = heapq.heappop(self._sleepers)
+            if not woken.done():
+                woken.set_result(None)
+            await _let_others_run()
+        self._elapsed = target
+
+
+async def _let_others_run() -> None:
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+@dataclass
+class _Announced:
+    instance: Instance
+    ttl: float
+    due: float
+
+
+class FakeRegistry:
+    """`Registry` in memory. `fail_next` makes the next call raise, once."""
+
+    def __init__(self, clock: FakeClock | None = None) -> None:
+        """Deadlines are measured on `clock`."""
+        self._clock = clock or FakeClock()
+        self._announced: dict[str, _Announced] = {}
+        self._kv: dict[str, str] = {}
+        self._locks: dict[str, tuple[str, float]] = {}
+        self._index = 1
+        self._changed = asyncio.Event()
+        self.fail_next: Exception | None = None
+
+    def _enter(self) -> None:
+        failure, self.fail_next = self.fail_next, None
+        if failure is not None:
+            raise failure
+
+    def _bump(self) -> None:
+        self._index += 1
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    async def register(self, instance: Instance, *, ttl: float) -> None:
+        """See `Registry.register`."""
+        self._enter()
+        fresh = replace(instance, healthy=False, detail="no heartbeat yet", meta=dict(instance.meta))
+        self._announced[instance.id] = _Announced(fresh, ttl, self._clock.monotonic() + ttl)
+        self._bump()
+
+    async def heartbeat(
+        self, instance_id: str, *, healthy: bool, detail: str = "", meta: Mapping[str, str] | None = None
+    ) -> None:
+        """See `Registry.heartbeat`."""
+        self._enter()
+        known = self._announced.get(instance_id)
+        if known is None:
+            return
+        before = known.instance
+        new_meta = before.meta if meta is None else dict(meta)
+        known.instance = replace(before, healthy=healthy, detail=detail, meta=new_meta)
+        known.due = self._clock.monotonic() + known.ttl
+        if known.instance != before:
+            self._bump()
+
+    async def deregister(self, instance_id: str) -> None:
+        """See `Registry.deregister`."""
+        self._enter()
+        if self._announced.pop(instance_id, None) is not None:
+            self._bump()
+
+    async def instances(self, service: str | None = None) -> tuple[Instance, ...]:
+        """See `Registry.instances`."""
+        self._enter()
+        self._expire()
+        found = [known.instance for known in self._announced.values()]
+        wanted = [instance for instance in found if service is None or instance.service == service]
+        return tuple(sorted(wanted, key=lambda instance: (instance.service, instance.id)))
+
+    async def wait_for_change(self, index: int, *, timeout: float) -> int:
+        """See `Registry.wait_for_change`."""
+        self._enter()
+        self._expire()
+        if index != self._index:
+            return self._index
+        changed = asyncio.create_task(self._changed.wait())
+        due = [known.due for known in self._announced.values() if known.instance.healthy]
+        wait = min([timeout, *(at - self._clock.monotonic() + 0.001 for at in due)])
+        slept = asyncio.create_task(self._clock.sleep(wait))
+        try:
+            await asyncio.wait({changed, slept}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+            slept.cancel()
+        self._expire()
+        return self._index
+
+    def _expire(self) -> None:
+        now = self._clock.monotonic()
+        for known in self._announced.values():
+            if known.instance.healthy and known.due < now:
+                known.instance = replace(known.instance, healthy=False, detail="heartbeat lapsed")
+                self._bump()
+
+    async def kv_get(self, key: str) -> str | None:
+        """See `Registry.kv_get`."""
+        self._enter()
+        return self._kv.get(key)
+
+    async def kv_put(self, key: str, value: str) -> None:
+        """See `Registry.kv_put`."""
+        self._enter()
+        self._kv[key] = value
+
+    async def kv_delete(self, key: str) -> None:
+        """See `Registry.kv_delete`."""
+        self._enter()
+        self._kv.pop(key, None)
+
+    async def acquire_lock(self, name: str, owner: str, *, ttl: float) -> bool:
+        """See `Registry.acquire_lock`."""
+        self._enter()
+        now = self._clock.monotonic()
+        holder, due = self._locks.get(name, (owner, now))
+        if holder != owner and due >= now:
+            return False
+        self._locks[name] = (owner, now + ttl)
+        return True
+
+    async def release_lock(self, name: str, owner: str) -> None:
+        """See `Registry.release_lock`."""
+        self._enter()
+        if self._locks.get(name, ("", 0.0))[0] == owner:
+            del self._locks[name]
+
+
+@dataclass
+class FakeJobs:
+    """`Jobs` that only remembers. `broken` names jobs whose start fails."""
+
+    broken: set[str] = field(default_factory=set)
+    specs: dict[str, JobSpec] = field(default_factory=dict)
+    statuses: dict[str, JobStatus] = field(default_factory=dict)
+    written: dict[str, list[str]] = field(default_factory=dict)
+
+    async def start(self, spec: JobSpec) -> None:
+        """See `Jobs.start`."""
+        known = self.statuses.get(spec.name)
+        if known is not None and known.state is not JobState.STOPPED:
+            return
+        if spec.name in self.broken:
+            raise JobError(f"job {spec.name!r}: there is no program {spec.command[0]!r}")
+        self.specs[spec.name] = spec
+        pid = 1000 + len(self.specs)
+        self.statuses[spec.name] = JobStatus(name=spec.name, state=JobState.RUNNING, pid=pid)
+
+    async def stop(self, name: str) -> None:
+        """See `Jobs.stop`."""
+        status = self._known(name)
+        self.statuses[name] = replace(status, state=JobState.STOPPED, pid=None, exit_code=0)
+
+    async def list(self) -> tuple[JobStatus, ...]:
+        """See `Jobs.list`."""
+        return tuple(status for _, status in sorted(self.statuses.items()))
+
+    async def logs(self, name: str, *, lines: int) -> tuple[str, ...]:
+        """See `Jobs.logs`."""
+        self._known(name)
+        return tuple(self.written.get(name, [])[-lines:])
+
+    def _known(self, name: str) -> JobStatus:
+        if name not in self.statuses:
+            raise JobError(f"there is no job {name!r} (known: {', '.join(sorted(self.statuses)) or 'none'})")
+        return self.statuses[name]
+
+
+class Turn(BaseModel):
+    """One scripted answer. Without a field, that misbehaviour does not happen."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    text: str = ""
+    tool_calls: list[dict[str, Any]] = []  #: [{"name": …, "arguments": {…}}]
+    status: int = 200  #: another status answers an error at once
+    retry_after: int | None = None
+    stall_seconds: float = 0.0  #: before the first byte
+    gap_seconds: float = 0.0  #: between the pieces of a stream
+    cut_after: int | None = None  #: close the connection after so many pieces of a stream
+
+
+class ScriptedLlm:
+    """A running scripted model."""
+
+    def __init__(self, url: str) -> None:
+        """Made by `scripted_llm`."""
+        self.url = url  #: base URL without /v1
+        self.address, _, port = url.removeprefix("http://").partition(":")
+        self.port = int(port)
+
+    def requests(self) -> list[dict[str, Any]]:
+        """Everything asked so far: {"body": …, "headers": …, "finished": bool}."""
+        answer: list[dict[str, Any]] = httpx.get(f"{self.url}/script/requests", timeout=10).json()
+        return answer
+
+
+@contextmanager
+def scripted_llm(turns: Sequence[Mapping[str, Any] | Turn]) -> Iterator[ScriptedLlm]:
+    """Run a scripted model that gives `turns` in order, the last one for ever after."""
+    plain = [Turn.model_validate(dict(turn)).model_dump() for turn in turns]
+    with TemporaryDirectory() as folder:
+        script = Path(folder) / "script.json"
+        script.write_text(json.dumps(plain))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "clusterkit.testing", str(script)], stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert process.stdout is not None
+            yield ScriptedLlm(json.loads(process.stdout.readline())["listening"])
+        finally:
+            process.kill()
+            process.communicate()
+
+
+def scripted_app(turns: Sequence[Turn]) -> FastAPI:
+    """The application of a scripted model: OpenAI chat, `/health` and `/script/requests`."""
+    app = FastAPI()
+    asked: list[dict[str, Any]] = []
+
+    @app.get("/health")
+    async def get_health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/script/requests")
+    async def get_requests() -> list[dict[str, Any]]:
+        return asked
+
+    @app.post("/{prefix:path}chat/completions")
+    async def chat(request: Request) -> Response:
+        turn = turns[min(len(asked), len(turns) - 1)]
+        body = await request.json()
+        entry: dict[str, Any] = {"body": body, "headers": dict(request.headers), "finished": False}
+        asked.append(entry)
+        await asyncio.sleep(turn.stall_seconds)
+        if turn.status != 200:
+            headers = {} if turn.retry_after is None else {"retry-after": str(turn.retry_after)}
+            return JSONResponse(error_body("scripted failure", "server_error"), turn.status, headers)
+        if body.get("stream"):
+            return StreamingResponse(_stream(turn, body, entry), media_type="text/event-stream")
+        entry["finished"] = True
+        return JSONResponse(_whole(turn, body))
+
+    return app
+
+
+def _calls(turn: Turn) -> list[dict[str, Any]]:
+    return [
+        {
+            "index": index,
+            "id": f"call_{index}",
+            "type": "function",
+            "function": {"name": call["name"], "arguments": json.dumps(call.get("arguments", {}))},
+        }
+        for index, call in enumerate(turn.tool_calls)
+    ]
+
+
+def _whole(turn: Turn, body: Mapping[str, Any]) -> dict[str, Any]:
+    made = completion(
+        id="chatcmpl-scripted",
+        model=str(body.get("model")),
+        created=0,
+        text=turn.text,
+        finish_reason="tool_calls" if turn.tool_calls else "stop",
+        usage=usage(len(json.dumps(body)) // 4, len(turn.text.split())),
+    )
+    if turn.tool_calls:
+        made["choices"][0]["message"]["tool_calls"] = _calls(turn)
+    return made
+
+
+async def _stream(turn: Turn, body: Mapping[str, Any], entry: dict[str, Any]) -> AsyncIterator[bytes]:
+    shared: dict[str, Any] = {"id": "chatcmpl-scripted", "model": str(body.get("model")), "created": 0}
+    words = turn.text.split(" ") if turn.text else []
+    pieces = [word if index == 0 else f" {word}" for index, word in enumerate(words)]
+    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
+    deltas += [{"content": piece} for piece in pieces]
+    if turn.tool_calls:
+        deltas.append({"tool_calls": _calls(turn)})
+    for number, delta in enumerate(deltas):
+        if turn.cut_after is not None and number >= turn.cut_after:
+            raise ConnectionAbortedError("scripted cut")
+        yield sse(chunk(**shared, delta=delta))
+        await asyncio.sleep(turn.gap_seconds)
+    yield sse(chunk(**shared, delta={}, finish_reason="tool_calls" if turn.tool_calls else "stop"))
+    options = body.get("stream_options") or {}
+    if options.get("include_usage"):
+        counted = usage(len(json.dumps(body)) // 4, len(words))
+        yield sse(chunk(**shared, delta=None, usage=counted))
+    entry["finished"] = True
+    yield DONE
+
+
+def _main(script: Path) -> None:
+    turns = [Turn.model_validate(turn) for turn in json.loads(script.read_text())]
+    opened = listen(ServiceSettings(), "", authenticated=False)
+    port = opened.getsockname()[1]
+    sys.stdout.write(json.dumps({"listening": f"http://127.0.0.1:{port}"}) + "\n")
+    sys.stdout.flush()
+    HttpServer(scripted_app(turns), grace_seconds=0).run(sockets=[opened])
+
+
+if __name__ == "__main__":
+    _main(Path(sys.argv[1]))
