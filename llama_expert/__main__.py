@@ -1,0 +1,132 @@
+"""`python -m llama_expert`: wires the model servers of this machine and runs them until SIGTERM."""
+
+import asyncio
+import secrets
+import sys
+from collections.abc import Mapping, Sequence
+
+from clusterkit.catalogue import Catalogue, ExpertSpec, ModelSpec, load_catalogue
+from clusterkit.clock import SystemClock
+from clusterkit.errors import SettingsError
+from clusterkit.exchange import Deadlines
+from clusterkit.local_registry import LocalRegistry
+from clusterkit.logs import configure_logging
+from clusterkit.metrics import Metrics
+from clusterkit.process import run
+from clusterkit.registry import Instance
+from clusterkit.service import Health, serve
+from clusterkit.settings import environment, load_settings
+from clusterkit.tokens import BearerGuard, ensure_token
+from clusterkit.upstream import UpstreamPool
+from clusterkit.yaml_file import suggest
+from llama_expert.app import BASE_PATH, SERVICE, ExpertProxy, expert_app, expert_health, instances
+from llama_expert.choose import FileFacts
+from llama_expert.engines.engine import Engine, PythonEngine
+from llama_expert.engines.llama_server import LlamaServerEngine
+from llama_expert.memory import free_memory_mb
+from llama_expert.model_file import VerifiedHashes, inspect_models
+from llama_expert.settings import LlamaExpertSettings
+from llama_expert.supervisor import Running, Supervisor
+
+ENGINE_KEY = "llama_engine"  #: the token file that holds what model servers ask of us
+#: Seconds. The gateway in front has its own, shorter ones; these only end what hangs for good.
+DEADLINES = Deadlines(connect=2.0, first_byte=900.0, idle=300.0)
+
+
+def engine_of(settings: LlamaExpertSettings) -> Engine:
+    """The engine that the settings name. Raises `SettingsError`."""
+    if settings.engine == "llama-server":
+        binary = settings.llama_server_binary
+        if binary is None or not binary.is_file():
+            raise SettingsError(
+                f"LLAMA_EXPERT_LLAMA_SERVER_BINARY={str(binary or '')!r}: the engine 'llama-server' needs "
+                "the path of that program; or set LLAMA_EXPERT_ENGINE to xllamacpp"
+            )
+        return LlamaServerEngine(binary)
+    return PythonEngine(f"llama_expert.engines.{settings.engine.replace('-', '_')}")
+
+
+def experts_of(settings: LlamaExpertSettings, catalogue: Catalogue) -> tuple[ExpertSpec, ...]:
+    """The experts to serve here. Raises `SettingsError` for one that the catalogue does not have."""
+    for name in settings.experts:
+        if name not in catalogue.experts:
+            raise SettingsError(
+                f"LLAMA_EXPERT_EXPERTS: unknown expert {name!r}{suggest(name, catalogue.experts)}"
+            )
+    return tuple(
+        expert
+        for name, expert in catalogue.experts.items()
+        if not settings.experts or name in settings.experts
+    )
+
+
+def make_supervisor(settings: LlamaExpertSettings, clock: SystemClock) -> Supervisor:
+    """The supervisor for `settings`. Raises `HearthError` when the catalogue or a setting is wrong."""
+    catalogue = load_catalogue(settings.models_file, settings.own_models)
+    hashes = VerifiedHashes(settings.data_dir / "verified.json")
+
+    def inspect(models: Sequence[ModelSpec]) -> Mapping[ModelSpec, FileFacts]:
+        return inspect_models(models, settings.models_folder, hashes)
+
+    def free_mb() -> int:
+        measured = free_memory_mb() if settings.memory_mb is None else settings.memory_mb
+        return max(0, measured - settings.reserve_mb)
+
+    ensure_token(settings.secrets_dir, ENGINE_KEY)
+    running = Running(
+        engine=engine_of(settings),
+        environment=environment(),
+        key_file=settings.secrets_dir / f"{ENGINE_KEY}.token",
+        threads=settings.threads,
+        context=settings.context,
+        load_timeout=settings.load_timeout_s,
+    )
+    experts = experts_of(settings, catalogue)
+    return Supervisor(experts, inspect=inspect, free_mb=free_mb, running=running, clock=clock)
+
+
+async def serve_experts(settings: LlamaExpertSettings) -> None:
+    """Serve until SIGTERM. Raises `HearthError` when the service cannot start."""
+    clock = SystemClock()
+    supervisor = make_supervisor(settings, clock)
+    metrics = Metrics()
+    pool = UpstreamPool(DEADLINES)
+    key = ensure_token(settings.secrets_dir, ENGINE_KEY)
+    proxy = ExpertProxy(
+        expert_app(supervisor, metrics), supervisor, pool=pool, key=key, metrics=metrics, clock=clock
+    )
+    guarded = BearerGuard(proxy, ensure_token(settings.secrets_dir, SERVICE), paths=(BASE_PATH,))
+    own_id = secrets.token_hex(4)
+
+    async def health() -> Health:
+        return expert_health(supervisor)
+
+    def announced(address: str, port: int) -> Sequence[Instance]:
+        return instances(supervisor, own_id, address, port)
+
+    async with LocalRegistry(settings.registry_file, clock) as registry, asyncio.TaskGroup() as group:
+        supervising = group.create_task(supervisor.run(), name="supervise")
+        try:
+            await serve(
+                guarded,
+                name=SERVICE,
+                settings=settings,
+                registry=registry,
+                health=health,
+                instances=announced,
+                authenticated=True,
+            )
+        finally:
+            supervising.cancel()
+            await pool.close()
+
+
+async def main() -> None:
+    """Serve until SIGTERM. Raises `HearthError` when the service cannot start."""
+    settings = load_settings(LlamaExpertSettings)
+    configure_logging(SERVICE, settings.log_level, settings.log_format)
+    await serve_experts(settings)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

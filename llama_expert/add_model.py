@@ -1,0 +1,116 @@
+"""Making a person's own GGUF file the first choice of an expert."""
+
+import asyncio
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pydantic import ValidationError
+
+from clusterkit.catalogue import ModelSpec
+from clusterkit.errors import HearthError
+from llama_expert.choose import FileFacts, needed_mb
+from llama_expert.download import copy_file, download
+from llama_expert.gguf import MEBIBYTE, GgufHeader, estimate_memory_mb
+from llama_expert.model_file import sha256_of
+from llama_expert.part_file import Checks, ProgressCallback, check_file
+
+#: `general.type` of GGUF files that are no language models of their own, such as adapters.
+MODEL_TYPES = (None, "model")
+
+
+class ModelTooLargeError(HearthError):
+    """The model needs more memory than this machine has free."""
+
+    code = "model_too_large"
+
+
+class InvalidModelError(HearthError):
+    """What was named cannot be used as a model."""
+
+    code = "invalid_model"
+
+
+async def add_model(
+    source: str,
+    expert: str,
+    *,
+    models_dir: Path,
+    free_mb: int,
+    reserve_mb: int,
+    context: int,
+    progress: ProgressCallback,
+    sha256: str | None = None,
+    name: str | None = None,
+) -> ModelSpec:
+    """Bring `source` (a path, or an http(s) address) into `models_dir` and describe it.
+
+    `free_mb` is the machine's free memory, of which `reserve_mb` stays free; `context` is in tokens. The
+    list of `expert` is not touched: pass the result to `prepend_own_model`. Raises `ModelFileError`,
+    `ModelTooLargeError`, `InvalidModelError` (all `HearthError`); a refused file does not stay.
+    """
+    remote = urlsplit(source).scheme in {"http", "https"}
+    local = _local(source)
+    origin = source if remote else local.as_uri()
+    filename = unquote(urlsplit(origin).path.rsplit("/", 1)[-1])
+    spec = _spec(name or model_name_from(filename), origin, filename, sha256)
+    destination = models_dir / spec.filename
+    room = free_mb - reserve_mb
+    described: list[ModelSpec] = []
+
+    def check_size(size: int) -> None:
+        _check_fit(expert, spec, size, room)
+
+    def check_model(header: GgufHeader, path: Path) -> None:
+        described.append(_describe(expert, spec, header, path, context, room))
+
+    checks = Checks(sha256, check_size, check_model)
+    if remote:
+        await download(source, destination, checks=checks, progress=progress)
+    elif local == destination.absolute():
+        await asyncio.to_thread(check_file, destination, filename, checks)
+    else:
+        await copy_file(local, destination, checks=checks, progress=progress)
+    return described[-1]
+
+
+def model_name_from(filename: str) -> str:
+    """A short model name from a file name: 'Qwen2.5-7B.Q4_K_M.gguf' becomes 'qwen2.5-7b.q4_k_m'."""
+    return re.sub(r"\.gguf$", "", filename, flags=re.IGNORECASE).lower()
+
+
+def _local(source: str) -> Path:
+    return Path(source).expanduser().absolute()
+
+
+def _spec(name: str, url: str, filename: str, sha256: str | None) -> ModelSpec:
+    try:
+        return ModelSpec(name=name, url=url, filename=filename, memory_mb=1, sha256=sha256)
+    except ValidationError as error:
+        first = error.errors()[0]
+        what, found = first["loc"][-1], first["input"]
+        problem = str(first["msg"]).removeprefix("Value error, ")
+        raise InvalidModelError(f"{what} {found!r}: {problem}") from error
+
+
+def _describe(
+    expert: str, spec: ModelSpec, header: GgufHeader, path: Path, context: int, room: int
+) -> ModelSpec:
+    kind = header.metadata.get("general.type")
+    if kind not in MODEL_TYPES or not header.tensor_count:
+        said = f"a GGUF of type {kind!r}" if kind not in MODEL_TYPES else "a GGUF without weights"
+        raise InvalidModelError(f"{spec.filename} is {said}, not a language model")
+    size = path.stat().st_size
+    estimate = estimate_memory_mb(header, size, context)
+    described = spec.model_copy(update={"memory_mb": estimate, "sha256": spec.sha256 or sha256_of(path)})
+    _check_fit(expert, described, size, room)
+    return described
+
+
+def _check_fit(expert: str, spec: ModelSpec, size: int, room: int) -> None:
+    needed = needed_mb(spec, FileFacts(size_mb=size / MEBIBYTE))
+    if needed > room:
+        raise ModelTooLargeError(
+            f"{spec.filename} needs {needed} MB of memory for the expert {expert!r}, "
+            f"{max(0, room)} MB are free"
+        )

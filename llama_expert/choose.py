@@ -1,0 +1,168 @@
+"""Which model each expert gets on this machine. Pure: the facts come in, an assignment goes out."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from clusterkit.catalogue import ExpertSpec, ModelSpec
+
+#: A model is never believed to need less than its file plus this share of it.
+SIZE_MARGIN = 1.1
+
+
+class Reason(StrEnum):
+    """Why a model is not used."""
+
+    MISSING = "missing"
+    TRUNCATED = "truncated"
+    NOT_A_MODEL = "not_a_model"
+    WRONG_HASH = "wrong_hash"
+    UNREADABLE = "unreadable"
+    DOES_NOT_FIT = "does_not_fit"
+    DID_NOT_LOAD = "did_not_load"
+
+
+@dataclass(frozen=True)
+class FileFacts:
+    """What is known about a model's file; `reason` is None when it can be used."""
+
+    path: str = ""
+    size_mb: float = 0
+    reason: Reason | None = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One model that was passed over, and why."""
+
+    model: str
+    reason: Reason
+    detail: str
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What an expert gets: a model and its file, or None when none of its list can be used."""
+
+    expert: str
+    model: ModelSpec | None
+    path: str
+    needed_mb: int  #: 0 when another expert's server has the file loaded already
+    refused: tuple[Refusal, ...]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    model: ModelSpec
+    path: str
+    cost: int
+
+
+def needed_mb(model: ModelSpec, facts: FileFacts) -> int:
+    """Main memory in MB to set aside for `model`: what the list says, at least its size and a margin."""
+    return max(model.memory_mb, math.ceil(facts.size_mb * SIZE_MARGIN))
+
+
+def choose(
+    experts: Sequence[ExpertSpec],
+    facts: Mapping[ModelSpec, FileFacts],
+    free_mb: int,
+    *,
+    failed: Mapping[str, str],
+    running: Mapping[str, Assignment],
+) -> tuple[Assignment, ...]:
+    """Give every expert the first model of its list that is whole and fits, in the order of `experts`.
+
+    Experts that come to the same file share one server, so the second costs nothing. What the experts
+    further down need at least is held back, so that none of them goes empty-handed for a larger model
+    above. `failed` maps paths that did not load to what was said. `running` maps experts to what they
+    have now, which they keep unless it failed. `free_mb` counts the memory of running servers as free.
+    """
+    kept = {name: given for name, given in running.items() if given.model and given.path not in failed}
+    usable = {expert.name: _usable(expert, facts, failed) for expert in experts}
+    loaded: set[str] = set()
+    left = free_mb
+    for given in kept.values():
+        if given.model is not None and given.path not in loaded:
+            loaded.add(given.path)
+            left -= needed_mb(given.model, facts.get(given.model, FileFacts()))
+    assignments = []
+    for index, expert in enumerate(experts):
+        if expert.name in kept:
+            assignments.append(kept[expert.name])
+            continue
+        rest = [usable[other.name] for other in experts[index + 1 :] if other.name not in kept]
+        taken, unfit = _pick(usable[expert.name], rest, loaded, left)
+        cost = 0 if taken is None or taken.path in loaded else taken.cost
+        if taken is not None:
+            loaded.add(taken.path)
+            left -= cost
+        refused = _refusals(expert, facts, failed, unfit, stop_at=taken.model if taken else None)
+        model, path = (taken.model, taken.path) if taken else (None, "")
+        assignments.append(Assignment(expert.name, model, path, cost, refused))
+    return tuple(assignments)
+
+
+def _usable(
+    expert: ExpertSpec, facts: Mapping[ModelSpec, FileFacts], failed: Mapping[str, str]
+) -> list[_Candidate]:
+    known = [(model, facts[model]) for model in expert.models]
+    return [
+        _Candidate(model, fact.path, needed_mb(model, fact))
+        for model, fact in known
+        if fact.reason is None and fact.path not in failed
+    ]
+
+
+def _pick(
+    candidates: Sequence[_Candidate],
+    rest: Sequence[Sequence[_Candidate]],
+    loaded: set[str],
+    left: int,
+) -> tuple[_Candidate | None, dict[ModelSpec, str]]:
+    """The candidate to take, and for those that do not fit what to say about it."""
+    unfit: dict[ModelSpec, str] = {}
+    for candidate in candidates:
+        cost = 0 if candidate.path in loaded else candidate.cost
+        held_back = _least(rest, loaded | {candidate.path})
+        last = candidate is candidates[-1]  # nobody is helped by refusing the last resort as well
+        if cost <= left - (0 if last else held_back):
+            return candidate, unfit
+        said = f"needs {cost} MB, {max(0, left)} MB free"
+        unfit[candidate.model] = f"{said} ({held_back} MB of it for other experts)" if held_back else said
+    return None, unfit
+
+
+def _least(rest: Sequence[Sequence[_Candidate]], loaded: set[str]) -> int:
+    """What the experts still to come need at the very least, in MB."""
+    have = set(loaded)
+    total = 0
+    for candidates in rest:
+        if candidates and not any(candidate.path in have for candidate in candidates):
+            cheapest = min(candidates, key=lambda candidate: candidate.cost)
+            have.add(cheapest.path)
+            total += cheapest.cost
+    return total
+
+
+def _refusals(
+    expert: ExpertSpec,
+    facts: Mapping[ModelSpec, FileFacts],
+    failed: Mapping[str, str],
+    unfit: Mapping[ModelSpec, str],
+    stop_at: ModelSpec | None,
+) -> tuple[Refusal, ...]:
+    refused = []
+    for model in expert.models:
+        if model == stop_at:
+            break
+        fact = facts[model]
+        if fact.reason is not None:
+            refused.append(Refusal(model.name, fact.reason, fact.detail))
+        elif fact.path in failed:
+            refused.append(Refusal(model.name, Reason.DID_NOT_LOAD, failed[fact.path]))
+        elif model in unfit:
+            refused.append(Refusal(model.name, Reason.DOES_NOT_FIT, unfit[model]))
+    return tuple(refused)

@@ -1,0 +1,1 @@
+"""The programs that can run a model, behind one protocol."""

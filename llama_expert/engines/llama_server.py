@@ -1,0 +1,39 @@
+"""llama.cpp's own `llama-server` program, as a cluster builds it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from llama_expert.engines.engine import PARALLEL, PROMPT_CACHE_MB, Launch
+
+
+@dataclass(frozen=True)
+class LlamaServerEngine:
+    """Starts the given binary. Options: llama.cpp, tools/server/README.md."""
+
+    binary: Path
+    announces: bool = False
+
+    def command(self, launch: Launch) -> tuple[str, ...]:
+        """See `Engine.command`."""
+        options = {
+            "--model": launch.model_path,
+            "--alias": launch.alias,
+            "--ctx-size": launch.context,
+            "--threads": launch.threads,
+            "--threads-batch": launch.threads,
+            "--parallel": PARALLEL,
+            "--cache-ram": PROMPT_CACHE_MB,
+            "--host": "127.0.0.1",
+            "--port": launch.port,
+            "--api-key-file": launch.key_file,
+            "--cors-origins": "http://127.0.0.1",
+            "--fit": "off",
+        }
+        pairs = (str(part) for option in options.items() for part in option)
+        flags = ("--kv-unified", "--no-ui", "--no-slots", "--metrics", "--offline", "--jinja")
+        return (str(self.binary), *pairs, *flags)
+
+    def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
+        """See `Engine.environment`. LLAMA_ARG_* variables would change its options behind our back."""
+        return {name: value for name, value in inherited.items() if not name.startswith("LLAMA_ARG_")}

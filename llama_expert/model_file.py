@@ -1,0 +1,112 @@
+"""Finding a model's file and making sure that it is whole and the right one."""
+
+import contextlib
+import hashlib
+import importlib.util
+import os
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import orjson
+
+from clusterkit.catalogue import ModelSpec
+from llama_expert.choose import FileFacts, Reason
+from llama_expert.gguf import MEBIBYTE, GgufError, TruncatedGgufError, read_header
+
+
+def find_model(spec: ModelSpec, models_dir: Path) -> Path | None:
+    """Where the file of `spec` lies: the models folder, then its `file:` path or its Python package."""
+    places = [models_dir / spec.filename]
+    if spec.local_path is not None:
+        places.append(spec.local_path)
+    if spec.package is not None:
+        # find_spec does not run the package: importing it could pull in anything.
+        found = importlib.util.find_spec(spec.package)
+        folders = found.submodule_search_locations if found else None
+        places += [Path(folder) / spec.filename for folder in folders or ()]
+    return next((place for place in places if place.is_file()), None)
+
+
+def inspect_model(spec: ModelSpec, models_dir: Path, hashes: "VerifiedHashes") -> FileFacts:
+    """Everything `choose` wants to know about the file of `spec`. Blocks: reads the file."""
+    path = find_model(spec, models_dir)
+    if path is None:
+        return FileFacts(reason=Reason.MISSING, detail=_where_expected(spec, models_dir))
+    try:
+        size = path.stat().st_size
+        read_header(path)
+        actual = hashes.sha256(path) if spec.sha256 else None
+    except TruncatedGgufError as error:
+        return FileFacts(str(path), reason=Reason.TRUNCATED, detail=str(error))
+    except GgufError as error:
+        return FileFacts(str(path), reason=Reason.NOT_A_MODEL, detail=str(error))
+    except OSError as error:
+        return FileFacts(str(path), reason=Reason.UNREADABLE, detail=f"{path}: {error.strerror}")
+    if actual != spec.sha256:
+        detail = f"{path}: sha256 is {actual}, expected {spec.sha256}"
+        return FileFacts(str(path), reason=Reason.WRONG_HASH, detail=detail)
+    return FileFacts(str(path), size / MEBIBYTE)
+
+
+def inspect_models(
+    specs: Iterable[ModelSpec], models_dir: Path, hashes: "VerifiedHashes"
+) -> dict[ModelSpec, FileFacts]:
+    """`inspect_model` for many, each once."""
+    return {spec: inspect_model(spec, models_dir, hashes) for spec in set(specs)}
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file, lower-case hex. Blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+class VerifiedHashes:
+    """Hashes of files, remembered in a JSON file by path, size and time of change.
+
+    Gigabytes need not be read again at every start; a file that was touched is.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """`path` need not exist; an unreadable one counts as empty and is written anew."""
+        self._path = path
+
+    def sha256(self, path: Path) -> str:
+        """The hash of `path`. Blocks; raises OSError when it cannot be read."""
+        state = path.stat()
+        stamp = [state.st_size, state.st_mtime_ns]
+        known = self._read()
+        entry = known.get(str(path))
+        if isinstance(entry, list) and entry[:2] == stamp and len(entry) == 3 and isinstance(entry[2], str):
+            return entry[2]
+        digest = sha256_of(path)
+        with contextlib.suppress(OSError):  # a full disk must not make a good model unusable
+            self._write({**known, str(path): [*stamp, digest]})
+        return digest
+
+    def _read(self) -> dict[str, object]:
+        try:
+            known = orjson.loads(self._path.read_bytes())
+        except (OSError, orjson.JSONDecodeError):
+            return {}
+        return known if isinstance(known, dict) else {}
+
+    def _write(self, known: dict[str, object]) -> None:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(orjson.dumps(known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
+            Path(name).replace(self._path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+def _where_expected(spec: ModelSpec, models_dir: Path) -> str:
+    if spec.package is not None:
+        return f"{spec.filename} is neither in {models_dir} nor in the Python package {spec.package}"
+    if spec.local_path is not None:
+        return f"{spec.filename} is not in {models_dir}, and {spec.local_path} is no file"
+    return f"{spec.filename} is not in {models_dir}"

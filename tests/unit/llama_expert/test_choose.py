@@ -1,0 +1,120 @@
+"""Which model an expert gets."""
+
+import pytest
+
+from clusterkit.catalogue import ExpertSpec, ModelSpec
+from llama_expert.choose import Assignment, FileFacts, Reason, choose, needed_mb
+
+
+def model(name: str, memory_mb: int) -> ModelSpec:
+    return ModelSpec(name=name, url="file:///x", filename=f"{name}.gguf", memory_mb=memory_mb)
+
+
+LARGE, MIDDLE, FALLBACK = model("large", 10200), model("middle", 5300), model("fallback", 300)
+MAIN = ExpertSpec("main", (LARGE, MIDDLE, FALLBACK))
+CODING = ExpertSpec("coding", (LARGE, FALLBACK))
+WHOLE = {spec: FileFacts(f"/m/{spec.filename}", 50) for spec in (LARGE, MIDDLE, FALLBACK)}
+
+
+def chosen(
+    free_mb: int,
+    *experts: ExpertSpec,
+    facts: dict[ModelSpec, FileFacts] | None = None,
+    failed: dict[str, str] | None = None,
+    running: dict[str, Assignment] | None = None,
+) -> dict[str, Assignment]:
+    given = choose(
+        experts or (MAIN,), {**WHOLE, **(facts or {})}, free_mb, failed=failed or {}, running=running or {}
+    )
+    return {one.expert: one for one in given}
+
+
+def name_of(assignment: Assignment) -> str | None:
+    return assignment.model.name if assignment.model else None
+
+
+def test_the_first_model_is_used_when_it_fits() -> None:
+    main = chosen(10200)["main"]
+    assert (name_of(main), main.refused) == ("large", ())
+
+
+@pytest.mark.req("MOD-07")
+def test_with_four_gigabytes_the_fallback_is_chosen_and_the_others_say_what_they_need() -> None:
+    main = chosen(4096)["main"]
+    assert name_of(main) == "fallback"
+    assert [(refusal.model, refusal.reason) for refusal in main.refused] == [
+        ("large", Reason.DOES_NOT_FIT),
+        ("middle", Reason.DOES_NOT_FIT),
+    ]
+    assert main.refused[0].detail == "needs 10200 MB, 4096 MB free"
+
+
+@pytest.mark.req("MOD-08")
+def test_two_machines_with_different_memory_use_different_models() -> None:
+    assert name_of(chosen(16_000)["main"]) == "large"
+    assert name_of(chosen(8_000)["main"]) == "middle"
+
+
+@pytest.mark.req("MOD-05")
+@pytest.mark.parametrize("reason", list(Reason))
+def test_a_model_that_cannot_be_used_is_refused_with_its_reason_and_the_next_is_used(reason: Reason) -> None:
+    main = chosen(20_000, facts={LARGE: FileFacts("/m/large.gguf", 50, reason, "because")})["main"]
+    assert name_of(main) == "middle"
+    assert [(refusal.reason, refusal.detail) for refusal in main.refused] == [(reason, "because")]
+
+
+@pytest.mark.req("MOD-05")
+def test_models_that_did_not_load_are_passed_over_in_order() -> None:
+    failed = {"/m/large.gguf": "bad tensor"}
+    assert name_of(chosen(20_000, failed=failed)["main"]) == "middle"
+    failed["/m/middle.gguf"] = "bad tensor"
+    main = chosen(20_000, failed=failed)["main"]
+    assert name_of(main) == "fallback"
+    assert {refusal.reason for refusal in main.refused} == {Reason.DID_NOT_LOAD}
+
+
+def test_an_expert_with_nothing_usable_says_why_for_every_model() -> None:
+    missing = FileFacts(reason=Reason.MISSING, detail="not there")
+    main = chosen(20_000, facts=dict.fromkeys(WHOLE, missing))["main"]
+    assert (main.model, main.path) == (None, "")
+    assert len(main.refused) == 3
+
+
+def test_experts_that_come_to_the_same_file_share_one_server() -> None:
+    both = chosen(10_300, MAIN, CODING)
+    assert (name_of(both["main"]), both["main"].needed_mb) == ("large", 10_200)
+    assert (name_of(both["coding"]), both["coding"].needed_mb) == ("large", 0)
+
+
+def test_no_expert_goes_without_so_that_another_may_have_a_larger_model() -> None:
+    extract = ExpertSpec("extract", (FALLBACK,))
+    both = chosen(10_400, MAIN, extract)
+    assert name_of(both["main"]) == "middle"
+    assert name_of(both["extract"]) == "fallback"
+    assert both["main"].refused[0].detail == "needs 10200 MB, 10400 MB free (300 MB of it for other experts)"
+
+
+def test_the_last_resort_of_the_first_expert_is_not_held_back_for_others() -> None:
+    other = ExpertSpec("other", (model("other", 200),))
+    both = chosen(350, ExpertSpec("main", (FALLBACK,)), other, facts={other.models[0]: FileFacts("/m/o", 50)})
+    assert name_of(both["main"]) == "fallback"
+    assert both["other"].model is None
+
+
+def test_a_running_server_is_kept_when_another_experts_model_fails() -> None:
+    before = chosen(10_600, MAIN, ExpertSpec("coding", (MIDDLE, FALLBACK)))
+    assert (name_of(before["main"]), name_of(before["coding"])) == ("large", "fallback")
+    after = chosen(
+        10_600,
+        MAIN,
+        ExpertSpec("coding", (MIDDLE, FALLBACK)),
+        failed={"/m/large.gguf": "gone"},
+        running=before,
+    )
+    assert name_of(after["main"]) == "middle"
+    assert after["coding"] == before["coding"]
+
+
+def test_a_model_is_never_believed_to_need_less_than_its_file_and_a_margin() -> None:
+    assert needed_mb(FALLBACK, FileFacts("/m/f", 1000)) == 1100
+    assert needed_mb(FALLBACK, FileFacts("/m/f", 100)) == 300

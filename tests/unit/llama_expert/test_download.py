@@ -1,0 +1,264 @@
+"""Downloads against a real HTTP server with every bad habit."""
+
+import errno
+import hashlib
+import re
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from llama_expert.download import MAX_REDIRECTS, copy_file, download
+from llama_expert.gguf import MEBIBYTE
+from llama_expert.part_file import Checks, ModelFileError, NoSpaceError, PartFile, Progress
+
+SIZE = 3 * MEBIBYTE
+
+
+@dataclass
+class Host:
+    """What the server has and how it behaves."""
+
+    body: bytes
+    etag: str = '"v1"'
+    ranges: bool = True
+    cuts: list[int] = field(default_factory=list)  #: bytes after which the next connections break
+    redirects: int = 0
+    status: int = 200
+    url: str = ""
+    asked: list[str | None] = field(default_factory=list)  #: the Range header of every request
+
+    @property
+    def sha256(self) -> str:
+        return hashlib.sha256(self.body).hexdigest()
+
+
+def handler_for(host: Host) -> type[BaseHTTPRequestHandler]:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path.startswith("/hop/"):
+                left = int(self.path.rsplit("/", 1)[1])
+                self.send_response(302)
+                self.send_header("Location", f"/hop/{left - 1}" if left > 1 else "/model.gguf")
+                self.send_header("Content-Length", "0")
+                self.end_headers()
+                return
+            asked = self.headers["Range"]
+            host.asked.append(asked)
+            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and host.ranges else 0
+            if start and start >= len(host.body):
+                self.send_error(416)
+                return
+            self.send_response(206 if start else host.status)
+            if start:
+                self.send_header("Content-Range", f"bytes {start}-{len(host.body) - 1}/{len(host.body)}")
+            self.send_header("ETag", host.etag)
+            self.send_header("Content-Length", str(len(host.body) - start))
+            self.end_headers()
+            end = start + host.cuts.pop(0) if host.cuts else len(host.body)
+            with suppress(ConnectionError):  # a client that refuses what it is offered hangs up
+                self.wfile.write(host.body[start:end])
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    return Handler
+
+
+@pytest.fixture
+def host(make_gguf_bytes: Callable[..., bytes]) -> Iterator[Host]:
+    base = make_gguf_bytes()
+    given = Host(make_gguf_bytes(padding=SIZE - len(base)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(given))
+    given.url = f"http://127.0.0.1:{server.server_port}/model.gguf"
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield given
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class Fetched(NamedTuple):
+    destination: Path
+    seen: list[Progress]
+
+    async def __call__(self, url: str, **checks: object) -> None:
+        await download(url, self.destination, checks=Checks(**checks), progress=self.seen.append)  # type: ignore[arg-type]
+
+    @property
+    def left_behind(self) -> list[str]:
+        folder = self.destination.parent
+        return sorted(entry.name for entry in folder.iterdir()) if folder.exists() else []
+
+
+@pytest.fixture
+def fetch(tmp_path: Path) -> Fetched:
+    return Fetched(tmp_path / "models" / "model.gguf", [])
+
+
+async def test_a_model_is_downloaded_with_progress_and_nothing_else_stays(host: Host, fetch: Fetched) -> None:
+    await fetch(host.url, sha256=host.sha256)
+    assert fetch.destination.read_bytes() == host.body
+    assert fetch.left_behind == ["model.gguf"]
+    assert fetch.seen[-1] == Progress(SIZE, SIZE)
+    assert len(fetch.seen) >= 3
+
+
+async def test_a_broken_connection_is_resumed_where_it_broke(host: Host, fetch: Fetched) -> None:
+    host.cuts = [2 * MEBIBYTE + 17]
+    await fetch(host.url, sha256=host.sha256)
+    assert fetch.destination.read_bytes() == host.body
+    assert host.asked[0] is None
+    assert host.asked[1] == f"bytes={2 * MEBIBYTE}-"
+
+
+async def test_a_download_that_gave_up_goes_on_at_the_next_call(host: Host, fetch: Fetched) -> None:
+    host.cuts = [MEBIBYTE, 0]
+    with pytest.raises(ModelFileError, match=f"{MEBIBYTE} bytes are kept"):
+        await fetch(host.url)
+    assert "model.gguf" not in fetch.left_behind
+    await fetch(host.url, sha256=host.sha256)
+    assert fetch.destination.read_bytes() == host.body
+    assert host.asked[-1] == f"bytes={MEBIBYTE}-"
+    assert fetch.left_behind == ["model.gguf"]
+
+
+async def test_a_server_that_knows_no_ranges_is_asked_for_everything_again(
+    host: Host, fetch: Fetched
+) -> None:
+    host.ranges = False
+    host.cuts = [MEBIBYTE, 0]
+    with pytest.raises(ModelFileError):
+        await fetch(host.url)
+    await fetch(host.url, sha256=host.sha256)
+    assert fetch.destination.read_bytes() == host.body
+
+
+@pytest.mark.parametrize("change", ["etag", "length"])
+async def test_a_file_that_changed_on_the_server_is_fetched_from_the_start(
+    host: Host, fetch: Fetched, change: str
+) -> None:
+    host.cuts = [MEBIBYTE, 0]
+    with pytest.raises(ModelFileError):
+        await fetch(host.url)
+    if change == "etag":
+        host.etag = '"v2"'
+        host.body = host.body[:-1] + b"x"
+    else:
+        host.body += b"longer"
+    await fetch(host.url)
+    assert fetch.destination.read_bytes() == host.body
+
+
+async def test_a_wrong_hash_is_refused_and_nothing_stays(host: Host, fetch: Fetched) -> None:
+    with pytest.raises(ModelFileError, match=f"sha256 is {host.sha256}, expected 000"):
+        await fetch(host.url, sha256="0" * 64)
+    assert fetch.left_behind == []
+
+
+async def test_a_web_page_is_refused_at_its_first_bytes(host: Host, fetch: Fetched) -> None:
+    host.body = b"<!doctype html>" + bytes(SIZE)
+    with pytest.raises(ModelFileError, match="no GGUF"):
+        await fetch(host.url)
+    assert fetch.left_behind == []
+    assert fetch.seen == []
+
+
+async def test_a_file_that_is_short_at_the_source_is_refused(host: Host, fetch: Fetched) -> None:
+    host.body = host.body[:40]
+    with pytest.raises(ModelFileError, match=r"model.gguf: .*cut short"):
+        await fetch(host.url)
+    assert fetch.left_behind == []
+
+
+async def test_a_refused_download_leaves_the_old_file_alone(host: Host, fetch: Fetched) -> None:
+    await fetch(host.url)
+    host.body = b"GGUF" + bytes(100)
+    with pytest.raises(ModelFileError):
+        await fetch(host.url)
+    assert fetch.destination.stat().st_size == SIZE
+
+
+async def test_a_size_check_refuses_before_anything_is_fetched(host: Host, fetch: Fetched) -> None:
+    def too_large(size: int) -> None:
+        raise ModelFileError(f"{size} is too large")
+
+    with pytest.raises(ModelFileError, match=f"{SIZE} is too large"):
+        await fetch(host.url, size=too_large)
+    assert fetch.seen == []
+    assert fetch.left_behind == []
+
+
+async def test_an_error_page_says_what_the_server_answered(host: Host, fetch: Fetched) -> None:
+    host.status = 404
+    with pytest.raises(ModelFileError, match="the server answered 404"):
+        await fetch(host.url)
+
+
+async def test_a_few_redirects_are_followed_and_many_are_not(host: Host, fetch: Fetched) -> None:
+    base = host.url.removesuffix("model.gguf")
+    await fetch(f"{base}hop/{MAX_REDIRECTS}")
+    with pytest.raises(ModelFileError, match="redirects"):
+        await fetch(f"{base}hop/{MAX_REDIRECTS + 1}")
+
+
+@pytest.mark.parametrize("url", ["ftp://example.org/a.gguf", "file:///etc/passwd", "a.gguf"])
+async def test_only_http_addresses_are_downloaded(fetch: Fetched, url: str) -> None:
+    with pytest.raises(ModelFileError, match="only http"):
+        await fetch(url)
+
+
+async def test_an_unreachable_server_is_named(fetch: Fetched) -> None:
+    with pytest.raises(ModelFileError, match=r"http://127.0.0.1:9/a.gguf: "):
+        await fetch("http://127.0.0.1:9/a.gguf")
+
+
+async def test_a_disk_that_is_too_small_is_noticed_before_the_download(
+    host: Host, fetch: Fetched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=MEBIBYTE)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(NoSpaceError, match=r"models: model.gguf needs 3 MB more, 1 MB are free"):
+        await fetch(host.url)
+    assert fetch.left_behind == []
+
+
+async def test_a_disk_that_fills_up_leaves_nothing_behind(
+    host: Host, fetch: Fetched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FullDisk:
+        def __init__(self, part: PartFile) -> None:
+            self._file = part.destination.with_name("model.gguf.part").open("wb")
+
+        def write(self, data: bytes) -> int:
+            if self._file.tell():
+                raise OSError(errno.ENOSPC, "No space left on device")
+            return self._file.write(data)
+
+        def close(self) -> None:
+            self._file.close()
+
+    monkeypatch.setattr(PartFile, "_open", lambda part, *_: FullDisk(part))
+    with pytest.raises(NoSpaceError, match="is full; nothing was kept"):
+        await fetch(host.url)
+    assert fetch.left_behind == []
+
+
+async def test_a_local_file_is_copied_with_the_same_checks(
+    make_gguf: Callable[..., Path], fetch: Fetched, tmp_path: Path
+) -> None:
+    source = make_gguf("mine.gguf", padding=MEBIBYTE)
+    await copy_file(source, fetch.destination, checks=Checks(), progress=fetch.seen.append)
+    assert fetch.destination.read_bytes() == source.read_bytes()
+    assert fetch.seen[-1].done == source.stat().st_size
+    with pytest.raises(ModelFileError, match="cannot be read: No such file"):
+        await copy_file(tmp_path / "no", fetch.destination, checks=Checks(), progress=fetch.seen.append)
+    with pytest.raises(ModelFileError, match="is no file"):
+        await copy_file(tmp_path, fetch.destination, checks=Checks(), progress=fetch.seen.append)
