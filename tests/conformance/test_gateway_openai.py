@@ -1,0 +1,298 @@
+"""The official OpenAI client against a real gateway process, with a scripted model behind it."""
+
+import asyncio
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from openai.types.chat import ChatCompletion
+
+from clusterkit.catalogue import SERVICE_PREFIX
+from clusterkit.clock import SystemClock
+from clusterkit.local_registry import LocalRegistry
+from clusterkit.registry import Instance, Registry
+from clusterkit.settings import environment
+from clusterkit.testing import ScriptedLlm, scripted_llm
+from moe_gateway.keys import hash_key
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = "The quick brown fox\njumps over 13 lazy dogs … and stops."
+
+
+@contextmanager
+def gateway_process(home: Path, **variables: str) -> Iterator[subprocess.Popen[bytes]]:
+    given = {
+        "MOE_GATEWAY_HOME": str(home),
+        "MOE_GATEWAY_PORT": "0",
+        "MOE_GATEWAY_MODELS_FILE": str(ROOT / "group_vars/all/models.yaml"),
+        **variables,
+    }
+    with (home / "gateway.log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "moe_gateway"], cwd=ROOT, env={**environment(), **given}, stderr=log
+        )
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@dataclass
+class Front:
+    """A gateway process and the registry that it shares with the test."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    registry: Registry
+    announced: list[Instance] = field(default_factory=list)
+
+    def client(self) -> openai.AsyncOpenAI:
+        return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="any", max_retries=0, timeout=20)
+
+    async def put(self, name: str, llm: ScriptedLlm) -> None:
+        """Announce a scripted model as an expert and wait until the gateway has seen it."""
+        instance = Instance(
+            service=f"{SERVICE_PREFIX}{name}", id=f"{name}-{llm.port}", address=llm.address, port=llm.port
+        )
+        self.announced.append(instance)
+        await self.registry.register(instance, ttl=600)
+        await self.registry.heartbeat(instance.id, healthy=True)
+        await self.becomes(name, "ready")
+
+    async def take_all(self) -> None:
+        """Take every announced expert away again and wait until the gateway has seen that."""
+        for instance in self.announced:
+            await self.registry.deregister(instance.id)
+            await self.becomes(instance.service.removeprefix(SERVICE_PREFIX), "down")
+
+    async def becomes(self, model: str, status: str) -> None:
+        async with asyncio.timeout(10), httpx.AsyncClient(base_url=self.url) as client:
+            while (await client.get(f"/v1/models/{model}")).json().get("status") != status:
+                pass
+
+
+@asynccontextmanager
+async def front_of(home: Path, process: subprocess.Popen[bytes]) -> AsyncIterator[Front]:
+    index = 0
+    async with LocalRegistry(home / "run" / "registry.db", SystemClock()) as registry:
+        async with asyncio.timeout(20):
+            while not (found := await registry.instances("moe_gateway")):
+                assert process.poll() is None, "the gateway has ended"
+                index = await registry.wait_for_change(index, timeout=1)
+        yield Front(found[0].url, process, registry)
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, subprocess.Popen[bytes]]]:
+    home = tmp_path_factory.mktemp("hearth")
+    with gateway_process(home) as process:
+        yield home, process
+
+
+@pytest.fixture
+async def front(running: tuple[Path, subprocess.Popen[bytes]]) -> AsyncIterator[Front]:
+    async with front_of(*running) as found:
+        yield found
+        await found.take_all()
+
+
+@pytest.fixture
+def llm() -> Iterator[ScriptedLlm]:
+    with scripted_llm([{"text": TEXT}]) as running:
+        yield running
+
+
+@pytest.mark.req("GTW-02")
+async def test_the_client_gets_a_valid_completion(front: Front, llm: ScriptedLlm) -> None:
+    await front.put("main", llm)
+    async with front.client() as client:
+        raw = await client.chat.completions.with_raw_response.create(
+            model="main", messages=[{"role": "user", "content": "hello"}]
+        )
+    answer = raw.parse()
+    ChatCompletion.model_validate(answer.model_dump(), strict=True)
+    assert answer.object == "chat.completion"
+    assert isinstance(answer.created, int)
+    assert answer.choices[0].message.content == TEXT
+    assert answer.choices[0].finish_reason == "stop"
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens > 0
+    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert raw.headers["x-hearth-model"] == f"{SERVICE_PREFIX}main"
+    assert raw.headers["x-request-id"]
+
+
+@pytest.mark.req("GTW-10")
+async def test_a_stream_concatenates_to_the_whole_answer_and_ends_with_done(
+    front: Front, llm: ScriptedLlm
+) -> None:
+    await front.put("main", llm)
+    messages = [{"role": "user", "content": "hello"}]
+    async with front.client() as client:
+        whole = await client.chat.completions.create(model="main", messages=messages)  # type: ignore[arg-type]
+        stream = await client.chat.completions.create(  # type: ignore[call-overload]
+            model="main", messages=messages, stream=True, stream_options={"include_usage": True}
+        )
+        chunks = [chunk async for chunk in stream]
+    pieces = [choice.delta.content or "" for chunk in chunks for choice in chunk.choices]
+    assert len([piece for piece in pieces if piece]) > 5
+    assert "".join(pieces) == whole.choices[0].message.content
+    reasons = [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason]
+    assert reasons == ["stop"]
+    assert chunks[-1].choices == []
+    assert chunks[-1].usage.total_tokens > 0
+    async with httpx.AsyncClient() as plain:
+        body = {"model": "main", "messages": messages, "stream": True}
+        response = await plain.post(f"{front.url}/v1/chat/completions", json=body)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.content.endswith(b"\n\ndata: [DONE]\n\n")
+    assert response.content.count(b"[DONE]") == 1
+
+
+@pytest.mark.req("GTW-09")
+async def test_everything_the_client_sends_reaches_the_expert(front: Front) -> None:
+    calls = [{"name": "add", "arguments": {"a": 1, "b": 2}}]
+    tools = [
+        {
+            "type": "function",
+            "function": {"name": "add", "parameters": {"type": "object", "properties": {"a": {}, "b": {}}}},
+        }
+    ]
+    messages = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "1+2?"},
+        {"role": "assistant", "content": "3"},
+        {"role": "user", "content": "sure?"},
+    ]
+    with scripted_llm([{"tool_calls": calls}]) as llm:
+        await front.put("main", llm)
+        async with front.client() as client:
+            answer = await client.chat.completions.create(  # type: ignore[call-overload]
+                model="main",
+                messages=messages,
+                temperature=0.3,
+                max_tokens=17,
+                stop=["\n", "END"],
+                seed=7,
+                tools=tools,
+                tool_choice="auto",
+                extra_body={"cache_prompt": True},
+            )
+        [asked] = llm.requests()
+    assert asked["body"] == {
+        "model": "main",
+        "messages": messages,
+        "temperature": 0.3,
+        "max_tokens": 17,
+        "stop": ["\n", "END"],
+        "seed": 7,
+        "tools": tools,
+        "tool_choice": "auto",
+        "cache_prompt": True,
+    }
+    [call] = answer.choices[0].message.tool_calls
+    assert (call.function.name, call.function.arguments) == ("add", '{"a": 1, "b": 2}')
+
+
+@pytest.mark.req("GTW-11")
+async def test_the_client_lists_models_with_readiness(front: Front, llm: ScriptedLlm) -> None:
+    await front.put("main", llm)
+    async with front.client() as client:
+        models = [model async for model in client.models.list()]
+        one = await client.models.retrieve("auto")
+    status = {model.id: model.status for model in models}  # type: ignore[attr-defined]
+    assert status["main"] == status["auto"] == "ready"
+    assert status["coding"] == status["hearth"] == "down"
+    assert all(isinstance(model.created, int) and model.owned_by for model in models)
+    assert one.id == "auto"
+
+
+async def test_the_client_understands_every_refusal(front: Front) -> None:
+    async with front.client() as client:
+
+        async def ask(model: str) -> None:
+            await client.chat.completions.create(model=model, messages=[{"role": "user", "content": "x"}])
+
+        with pytest.raises(openai.NotFoundError) as unknown:
+            await ask("gpt-9")
+        assert unknown.value.code == "model_not_found"
+        assert unknown.value.param == "model"
+        with pytest.raises(openai.InternalServerError) as down:
+            await ask("main")
+        assert down.value.status_code == 503
+        assert int(down.value.response.headers["retry-after"]) > 0
+        with pytest.raises(openai.NotFoundError):
+            await client.models.retrieve("gpt-9")
+
+
+async def test_the_client_hears_that_a_stream_was_cut(front: Front) -> None:
+    with scripted_llm([{"text": TEXT, "cut_after": 3}]) as llm:
+        await front.put("main", llm)
+        async with front.client() as client:
+            stream = await client.chat.completions.create(
+                model="main", messages=[{"role": "user", "content": "x"}], stream=True
+            )
+            with pytest.raises(openai.APIError, match="mid-stream"):
+                [chunk async for chunk in stream]
+
+
+async def test_the_clients_own_retry_gets_through_a_short_outage(front: Front) -> None:
+    with scripted_llm([{"status": 503, "retry_after": 1}, {"text": "back"}]) as llm:
+        await front.put("main", llm)
+        async with front.client() as client:
+            answer = await client.with_options(max_retries=2).chat.completions.create(
+                model="main", messages=[{"role": "user", "content": "x"}]
+            )
+    assert answer.choices[0].message.content == "back"
+
+
+async def test_an_expert_that_stops_is_noticed(front: Front, llm: ScriptedLlm) -> None:
+    await front.put("main", llm)
+    await front.take_all()
+    async with front.client() as client:
+        with pytest.raises(openai.InternalServerError) as down:
+            await client.chat.completions.create(model="main", messages=[{"role": "user", "content": "x"}])
+    assert down.value.status_code == 503
+
+
+async def test_told_to_stop_the_gateway_leaves_the_registry_and_ends_in_good_order(tmp_path: Path) -> None:
+    with gateway_process(tmp_path) as process:
+        async with front_of(tmp_path, process) as front:
+            process.terminate()
+            assert await asyncio.to_thread(process.wait, 10) == 0
+            assert await front.registry.instances("moe_gateway") == ()
+
+
+def test_beyond_loopback_it_does_not_start_without_keys(tmp_path: Path) -> None:
+    given = {"MOE_GATEWAY_HOME": str(tmp_path), "MOE_GATEWAY_HOST": "0.0.0.0", "MOE_GATEWAY_PORT": "0"}
+    ended = subprocess.run(
+        [sys.executable, "-m", "moe_gateway"],
+        cwd=ROOT,
+        env={**environment(), **given},
+        capture_output=True,
+        timeout=20,
+    )
+    assert ended.returncode != 0
+    assert b"credentials" in ended.stderr
+
+
+async def test_beyond_loopback_with_keys_it_serves_whoever_has_one_under_any_name(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(hash_key("right") + "\n")
+    with gateway_process(
+        tmp_path, MOE_GATEWAY_HOST="0.0.0.0", MOE_GATEWAY_KEYS_FILE=str(keys)
+    ) as process:  # fmt: skip
+        async with (
+            front_of(tmp_path, process) as front,
+            httpx.AsyncClient(base_url=front.url, headers={"host": "hearth.lan"}) as client,
+        ):
+            assert (await client.get("/v1/models")).status_code == 401
+            answer = await client.get("/v1/models", headers={"authorization": "Bearer right"})
+            assert answer.status_code == 200
