@@ -1,0 +1,1 @@
+"""The agent: workflow runs, tools, the web page and the API that talk to a person."""

@@ -1,0 +1,152 @@
+"""`python -m pipecatapp`: wires the agent and runs it until SIGTERM."""
+
+import asyncio
+import random
+import sys
+import uuid
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import httpx
+import openai
+import structlog
+
+from clusterkit.clock import Clock, SystemClock
+from clusterkit.event_log import EventLog
+from clusterkit.local_registry import LocalRegistry
+from clusterkit.logs import configure_logging
+from clusterkit.metrics import Metrics
+from clusterkit.process import run
+from clusterkit.registry import Registry
+from clusterkit.service import serve
+from clusterkit.settings import load_settings
+from clusterkit.storage import Database, migrate
+from clusterkit.tokens import BearerGuard, ensure_token
+from pipecatapp.nodes.gateway import GatewayClient
+from pipecatapp.nodes.openai_models import OpenAiModels
+from pipecatapp.nodes.registry import NodeRegistry
+from pipecatapp.runs.library import WorkflowLibrary
+from pipecatapp.runs.runner import WorkflowRunner
+from pipecatapp.settings import SERVICE, PipecatappSettings
+from pipecatapp.tools.calculator import Calculator
+from pipecatapp.tools.clock import ClockTool
+from pipecatapp.tools.registry import ToolRegistry
+from pipecatapp.tools.system_status import SystemStatus
+from pipecatapp.web.app import make_app
+from pipecatapp.web.chat import chat_routes
+from pipecatapp.web.feeds import feed_routes
+from pipecatapp.web.health import agent_health, tools_for_main
+from pipecatapp.web.messages import Inbox, Room, callback_rule, message_routes
+from pipecatapp.web.turns import Turns
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+
+log = structlog.get_logger()
+
+
+def make_runner(
+    settings: PipecatappSettings,
+    *,
+    registry: Registry,
+    tools: ToolRegistry,
+    http: openai.DefaultAsyncHttpxClient,
+    nodes: NodeRegistry,
+    events: EventLog,
+    metrics: Metrics,
+    clock: Clock,
+) -> WorkflowRunner:
+    """The engine with its tools and its way to the models."""
+    token = ensure_token(settings.secrets_dir, settings.gateway_service)
+    gateway = GatewayClient(registry, settings.gateway_service, token, http)
+    return WorkflowRunner(
+        nodes=nodes,
+        tools=tools,
+        models=OpenAiModels(gateway.connect),
+        events=events,
+        metrics=metrics,
+        clock=clock,
+        chance=random.random,
+    )
+
+
+def new_id() -> str:
+    """An id for a run or event, unique for ever."""
+    return uuid.uuid4().hex
+
+
+def load_nodes(settings: PipecatappSettings) -> NodeRegistry:
+    """The node types, plug-ins included; a broken plug-in is logged and left out."""
+    nodes = NodeRegistry()
+    if settings.plugins_dir is not None:
+        added = nodes.load_plugins(settings.plugins_dir)
+        log.info("plugins", node_types=added)
+    for plugin in nodes.broken:
+        log.error("broken_plugin", file=plugin.file, problem=plugin.problem)
+    return nodes
+
+
+async def main() -> None:
+    """Serve until SIGTERM. Raises `HearthError` when the agent cannot start."""
+    settings = load_settings(PipecatappSettings)
+    configure_logging(SERVICE, settings.effective_log_level, settings.log_format)
+    clock, metrics, room = SystemClock(), Metrics(), Room()
+    nodes = load_nodes(settings)
+    library = WorkflowLibrary(settings.workflows_dir, nodes.specs)
+    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    await asyncio.to_thread(migrate, settings.effective_database_url, MIGRATIONS)
+    async with AsyncExitStack() as stack:
+        registry = await stack.enter_async_context(LocalRegistry(settings.registry_file, clock))
+        database = await stack.enter_async_context(Database(settings.effective_database_url))
+        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
+        to_gateway = await stack.enter_async_context(openai.DefaultAsyncHttpxClient(trust_env=False))
+        events = EventLog(database, clock, new_id)
+        interrupted = await events.close_interrupted()
+        stack.push_async_callback(events.flush)
+        tools = ToolRegistry([SystemStatus(registry, settings.home), ClockTool(), Calculator()])
+        runner = make_runner(
+            settings,
+            registry=registry,
+            tools=tools,
+            http=to_gateway,
+            nodes=nodes,
+            events=events,
+            metrics=metrics,
+            clock=clock,
+        )
+        turns = Turns(
+            runner=runner,
+            library=library,
+            workflow=settings.workflow,
+            running=settings.max_concurrent_agents,
+            waiting=settings.max_waiting_turns,
+            timeout=settings.default_timeout_seconds,
+            new_id=new_id,
+            tools=tools_for_main(registry, tools),
+        )
+        inbox = Inbox(turns=turns, room=room, clock=clock, http=http, may_call=callback_rule(registry))
+        stack.push_async_callback(inbox.close)
+        health = agent_health(
+            registry=registry,
+            library=library,
+            workflow=settings.workflow,
+            gateway_service=settings.gateway_service,
+            events=events,
+            nodes=nodes,
+        )
+        app = make_app(
+            SERVICE,
+            health=health,
+            metrics=metrics,
+            routers=[
+                chat_routes(turns, settings.model_name, clock),
+                message_routes(inbox, room),
+                feed_routes(events, nodes),
+            ],
+        )
+        guarded = BearerGuard(app, ensure_token(settings.secrets_dir, SERVICE), paths=("/v1/",))
+        log.info("starting", workflow=settings.workflow, interrupted_before=interrupted)
+        await serve(guarded, name=SERVICE, settings=settings, registry=registry, health=health)
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,139 @@
+"""What a node type is, and the little it may touch while it runs."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from clusterkit.clock import Clock
+from pipecatapp.tools.base import Risk, ToolResult
+from pipecatapp.workflow.spec import BlockSpec, ConfigModel, NodeSpec, Pattern
+from pipecatapp.workflow.types import parse
+
+ConfigT = TypeVar("ConfigT", bound=BaseModel)
+
+
+class NodeConfig(BaseModel):
+    """The base of every node's configuration: nothing unknown is let through."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class ChatCall:
+    """One question to a model."""
+
+    model: str
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] = ()
+    temperature: float | None = None
+    max_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class ToolRequest:
+    """A tool call that a model wants; `arguments` as it wrote them."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class ModelReply:
+    """What a model answered. Token counts are None when the server did not tell."""
+
+    text: str
+    tool_requests: Sequence[ToolRequest]
+    finish_reason: str
+    tokens_in: int | None
+    tokens_out: int | None
+
+
+class Models(Protocol):
+    """The way to the models."""
+
+    async def chat(self, call: ChatCall, on_text: Callable[[str], Awaitable[None]]) -> ModelReply:
+        """Ask; `on_text` gets each piece of the answer (empty for a sign of life). Raises `NodeError`."""
+        ...
+
+
+class Tools(Protocol):
+    """The way to the tools."""
+
+    async def call(self, name: str, arguments: Any) -> ToolResult:
+        """Run a tool. Raises `ToolError`."""
+        ...
+
+    def schemas(self, names: Sequence[str]) -> Sequence[Mapping[str, Any]]:
+        """Tools as a chat request lists them. Raises `ToolError` for an unknown name."""
+        ...
+
+    def risk(self, name: str) -> Risk:
+        """The risk of a tool; the worst there is for one that is not known."""
+        ...
+
+
+class Body(Protocol):
+    """The nodes inside a block."""
+
+    async def run(self, index: int, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+        """One round: returns every name its expressions could see, the nodes' outputs among them."""
+        ...
+
+
+@dataclass(frozen=True)
+class NodeContext:
+    """What a running node may use."""
+
+    path: str
+    attempt: int
+    clock: Clock
+    models: Models
+    tools: Tools
+    emit: Callable[[str], Awaitable[None]]  #: pass on a piece of text while it is being made
+    alive: Callable[[], None]  #: a sign of life, for `idle_timeout`
+    body: Body | None = None
+
+
+class Node(ABC, Generic[ConfigT]):
+    """A node type. Instances hold no state of a run: the same one serves all runs at once."""
+
+    type: ClassVar[str]
+    Config: ClassVar[ConfigModel]
+    outputs: ClassVar[Mapping[str, str]] = {}  #: port -> wire type; the first port is the main one
+    static: ClassVar[frozenset[str]] = frozenset()
+    leads_to: ClassVar[tuple[Pattern, ...]] = ()
+    deferred: ClassVar[Mapping[Pattern, str]] = {}
+    block: ClassVar[BlockSpec | None] = None
+    passes_on: ClassVar[str | None] = None
+
+    @abstractmethod
+    async def run(self, config: ConfigT, context: NodeContext) -> "Mapping[str, Any] | Branch":
+        """Do the work and return plain data for every output port. Raises `NodeError`."""
+
+    @classmethod
+    def spec(cls) -> NodeSpec:
+        """What the loader must know. Raises `ValueError` when the declaration is wrong."""
+        return NodeSpec(
+            type=cls.type,
+            doc=inspect.cleandoc(cls.__doc__ or ""),
+            config=cls.Config,
+            outputs={port: parse(wire) for port, wire in cls.outputs.items()},
+            static=cls.static,
+            leads_to=cls.leads_to,
+            deferred=cls.deferred,
+            block=cls.block,
+            passes_on=cls.passes_on,
+        )
+
+
+@dataclass(frozen=True)
+class Branch:
+    """The result of a node that chooses: its outputs, and the nodes it leads to."""
+
+    outputs: Mapping[str, Any]
+    leads_to: frozenset[str] = field(default_factory=frozenset)

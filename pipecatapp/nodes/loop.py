@@ -1,0 +1,62 @@
+"""Repeat nodes until something is true, within a bound."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from pydantic import Field
+
+from pipecatapp.nodes.base import Node, NodeConfig, NodeContext
+from pipecatapp.workflow.errors import ErrorCode, NodeError
+from pipecatapp.workflow.spec import BlockSpec
+
+
+class Carried(NodeConfig):
+    """A value handed from one round to the next."""
+
+    start: Any = Field(description="In the first round.")
+    next: Any = Field(description="After each round, from what it made.")
+
+
+class LoopConfig(NodeConfig):
+    """When to stop and what to hand on."""
+
+    max_iterations: int = Field(ge=1, le=1000, description="The bound; beyond it the loop fails.")
+    until: Any = Field(description="Asked after each round; the loop ends when it is true.")
+    carry: dict[str, Carried] = Field({}, description="Values handed on from round to round, by name.")
+    outputs: dict[str, Any] = Field({}, description="Output ports, from the last round.")
+
+
+def _variables(config: Mapping[str, Any], type_of: Callable[[Any], str]) -> Mapping[str, str]:
+    carried = config.get("carry") or {}
+    return {"index": "number", **{name: type_of(value["start"]) for name, value in carried.items()}}
+
+
+class LoopNode(Node[LoopConfig]):
+    """Repeats the nodes under `do` until `until` is true; fails when `max_iterations` is reached."""
+
+    type: ClassVar[str] = "loop"
+    Config: ClassVar[Any] = LoopConfig
+    static: ClassVar[frozenset[str]] = frozenset({"max_iterations"})
+    deferred: ClassVar[Mapping[tuple[str, ...], str]] = {
+        ("until",): "bool",
+        ("carry", "*", "next"): "any",
+        ("outputs", "*"): "any",
+    }
+    block: ClassVar[BlockSpec | None] = BlockSpec(_variables, collects=False)
+
+    async def run(self, config: LoopConfig, context: NodeContext) -> Mapping[str, Any]:
+        """See `Node.run`."""
+        assert context.body is not None
+        carried = {name: value.start for name, value in config.carry.items()}
+        for index in range(config.max_iterations):
+            names = await context.body.run(index, {"index": index, **carried})
+            done = config.until.evaluate(names)
+            if not isinstance(done, bool):
+                raise NodeError(ErrorCode.INVALID_CONFIG, f"`until` must be true or false, not {done!r:.80}")
+            if done:
+                return {port: value.evaluate(names) for port, value in config.outputs.items()}
+            carried = {name: value.next.evaluate(names) for name, value in config.carry.items()}
+        raise NodeError(
+            ErrorCode.LOOP_EXHAUSTED,
+            f"loop {context.path!r} was not done after {config.max_iterations} rounds (max_iterations)",
+        )

@@ -1,0 +1,1 @@
+"""Carrying out workflows: the runner, its events and its records."""

@@ -1,0 +1,96 @@
+"""What the agent can be told, by environment variables that start with `PIPECATAPP_`."""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import sqlalchemy as sa
+from pydantic import AfterValidator, Field, SecretStr, model_validator
+
+from clusterkit.settings import ServiceSettings, settings_config
+from clusterkit.storage import sqlite_url
+
+SERVICE = "pipecatapp"  #: the agent's own name in the registry
+
+
+def _one_word(value: str | SecretStr) -> str | SecretStr:
+    text = value.get_secret_value() if isinstance(value, SecretStr) else value
+    if not text.isprintable() or len(text.split()) != 1:
+        raise ValueError("should be one word of printable characters")
+    return value
+
+
+def _is_database_url(value: SecretStr) -> SecretStr:
+    try:
+        sa.make_url(value.get_secret_value()).get_dialect()
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise ValueError("should be an SQLAlchemy URL, as sqlite:///folder/file.db") from error
+    return value
+
+
+Word = Annotated[str, AfterValidator(_one_word)]
+SecretWord = Annotated[SecretStr, AfterValidator(_one_word)]
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_is_database_url)]  #: may hold a password
+
+
+class PipecatappSettings(ServiceSettings):
+    """Settings of the agent."""
+
+    model_config = settings_config("PIPECATAPP_")
+
+    port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
+    model_name: str = Field("hearth", description="The model name under which the agent answers.")
+    gateway_service: str = Field("moe_gateway", description="The gateway's service name in the registry.")
+    workflows_dir: Path = Field(Path("workflows"), description="Folder of workflow files.")
+    workflow: str = Field(
+        "default_agent_loop",
+        pattern=r"^[a-z][a-z0-9_]*$",
+        description="The workflow that answers a turn, by name.",
+    )
+    plugins_dir: Path | None = Field(
+        None, description="Folder of Python files with further node types; code in it runs as the agent."
+    )
+    database_url: DatabaseUrl | None = Field(
+        None, description="SQLAlchemy URL of the agent's database; a SQLite file under HOME by default."
+    )
+    max_concurrent_agents: int = Field(3, ge=1, le=1000, description="Turns that run at the same time.")
+    max_waiting_turns: int = Field(64, ge=0, description="Turns that may wait for a place; more get 429.")
+    default_timeout_seconds: float = Field(
+        300.0, gt=0, allow_inf_nan=False, description="Longest time a turn may take."
+    )
+    environment: Literal["development", "production"] = Field(
+        "production", description="In development, errors answered to clients carry their stack trace."
+    )
+    debug_mode: bool = Field(False, description="Log at debug level, whatever LOG_LEVEL says.")
+    supervisor_check_interval: float = Field(
+        60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds between looks at what should run or be cleaned up.",
+    )
+    anthropic_api_key: SecretWord | None = Field(None, description="Key of a hosted model provider.")
+    google_client_id: Word | None = Field(None, description="OAuth client for signing in with Google.")
+    google_client_secret: SecretWord | None = Field(None, description="Secret of that OAuth client.")
+    system_secret_key: SecretWord | None = Field(
+        None, min_length=32, description="Key that signs sessions; made on first start when not given."
+    )
+
+    @model_validator(mode="after")
+    def _oauth_is_whole(self) -> Self:
+        if (self.google_client_id is None) != (self.google_client_secret is None):
+            raise ValueError(
+                "PIPECATAPP_GOOGLE_CLIENT_ID and PIPECATAPP_GOOGLE_CLIENT_SECRET go together; "
+                "set both or none"
+            )
+        return self
+
+    @property
+    def effective_log_level(self) -> str:
+        """The log level with `debug_mode` considered."""
+        return "debug" if self.debug_mode else self.log_level
+
+    @property
+    def effective_database_url(self) -> str:
+        """The database URL with the default filled in."""
+        if self.database_url is not None:
+            return self.database_url.get_secret_value()
+        return sqlite_url(self.data_dir / "pipecatapp.db")

@@ -1,0 +1,174 @@
+"""The agent as an OpenAI chat model, for the gateway and for the chat page."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+from pydantic import BaseModel, Field
+
+from clusterkit.clock import Clock
+from clusterkit.errors import HearthError
+from clusterkit.openai_wire import (
+    DONE,
+    ApiError,
+    ChatMessage,
+    ChatRequest,
+    chunk,
+    completion,
+    error_body,
+    sse,
+    usage,
+)
+from pipecatapp.runs.records import RunResult
+from pipecatapp.web.turns import RunningTurn, Turn, Turns, as_api_error, tokens_of, turn_of
+
+CLIENT_LEFT = 499  #: never sent; the code nginx uses for it
+
+Value = TypeVar("Value")
+
+
+class PageRequest(BaseModel):
+    """What the chat page sends: the conversation so far."""
+
+    messages: list[ChatMessage] = Field(min_length=1, max_length=1000)
+
+
+def chat_routes(turns: Turns, model: str, clock: Clock) -> APIRouter:
+    """`/v1/chat/completions` (for services) and `/api/chat` (for the page)."""
+    router = APIRouter(tags=["chat"])
+
+    @router.post("/v1/chat/completions")
+    async def chat_completions(asked: ChatRequest, request: Request) -> Response:
+        """Answer the last message of a conversation."""
+        _check(asked, model)
+        made = _Answer(model, clock)
+        turn = turn_of(asked.messages)
+        if asked.stream:
+            return await _streamed(turns, turn, made, request, wants_usage=asked.wants_usage)
+        return await _while_connected(request, lambda: _whole(turns, turn, made))
+
+    @router.post("/api/chat")
+    async def page_chat(asked: PageRequest, request: Request) -> Response:
+        """The same for the chat page, always streamed."""
+        turn = turn_of(asked.messages)
+        return await _streamed(turns, turn, _Answer(model, clock), request, wants_usage=False)
+
+    return router
+
+
+def _check(asked: ChatRequest, model: str) -> None:
+    if asked.model != model:
+        raise ApiError(
+            f"There is no model {asked.model!r} here (known: {model!r}).",
+            status=404,
+            code="model_not_found",
+            param="model",
+        )
+    if (asked.model_extra or {}).get("tools"):
+        raise ApiError(
+            f"{model!r} is an agent and calls its own tools; send yours to an expert such as 'main'.",
+            status=400,
+            param="tools",
+        )
+
+
+class _Answer:
+    """The parts that all chunks of one answer share."""
+
+    def __init__(self, model: str, clock: Clock) -> None:
+        self.shared: dict[str, Any] = {"model": model, "created": int(clock.now().timestamp())}
+
+    def chunk(self, run_id: str, *, hearth: dict[str, Any] | None = None, **rest: Any) -> bytes:
+        made = chunk(id=f"chatcmpl-{run_id}", **self.shared, **rest)
+        return sse(made if hearth is None else {**made, "hearth": hearth})
+
+
+async def _whole(turns: Turns, turn: Turn, made: _Answer) -> Response:
+    try:
+        async with turns.run(turn) as running:
+            text = "".join([piece async for piece in running.pieces()])
+            result = running.result
+    except HearthError as error:
+        raise as_api_error(error) from error
+    body = completion(
+        id=f"chatcmpl-{result.run_id}",
+        text=text,
+        finish_reason="stop",
+        usage=usage(*tokens_of(result)),
+        **made.shared,
+    )
+    return JSONResponse({**body, "hearth": _about(result)})
+
+
+async def _streamed(
+    turns: Turns, turn: Turn, made: _Answer, request: Request, *, wants_usage: bool
+) -> Response:
+    stack = AsyncExitStack()
+    try:
+        running = await stack.enter_async_context(turns.run(turn))
+        pieces = running.pieces()
+        # A turn that fails before its first word can still be answered with the right status.
+        first = await _while_connected(request, lambda: anext(pieces, None))
+    except BaseException as error:
+        await stack.aclose()
+        if isinstance(error, HearthError):
+            raise as_api_error(error) from error
+        raise
+    body = _events(stack, running, first, pieces, made, wants_usage)
+    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+    return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+
+
+async def _events(
+    stack: AsyncExitStack,
+    running: RunningTurn,
+    first: str | None,
+    pieces: AsyncIterator[str],
+    made: _Answer,
+    wants_usage: bool,
+) -> AsyncIterator[bytes]:
+    run_id = running.run_id
+    try:
+        async with stack:
+            yield made.chunk(run_id, delta={"role": "assistant", "content": first or ""})
+            async for piece in pieces:
+                yield made.chunk(run_id, delta={"content": piece})
+            result = running.result
+            yield made.chunk(run_id, delta={}, finish_reason="stop", hearth=_about(result))
+            if wants_usage:
+                yield made.chunk(run_id, delta=None, usage=usage(*tokens_of(result)))
+            yield DONE
+    except HearthError as error:
+        problem = as_api_error(error)
+        yield sse(error_body(problem.message, problem.type, problem.code))
+
+
+def _about(result: RunResult) -> dict[str, Any]:
+    return {"run": result.run_id, "tools": [call.tool for call in result.tool_calls if call.succeeded]}
+
+
+async def _while_connected(request: Request, work: Callable[[], Awaitable[Value]]) -> Value:
+    """Do `work`, but stop it as soon as the client goes away."""
+    working = asyncio.ensure_future(_awaited(work))
+    leaving = asyncio.create_task(_left(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ApiError("The client went away.", status=CLIENT_LEFT)
+        return working.result()
+    finally:
+        leaving.cancel()
+        working.cancel()
+        await asyncio.wait({working, leaving})
+
+
+async def _awaited(work: Callable[[], Awaitable[Value]]) -> Value:
+    return await work()
+
+
+async def _left(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
