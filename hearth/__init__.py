@@ -1,0 +1,1 @@
+"""The `hearth` command, and the composition of all services on one machine."""

@@ -1,0 +1,45 @@
+"""How the command talks: tables for people, JSON for programs, one line for an error."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.text import Text
+
+from clusterkit.errors import HearthError
+from clusterkit.settings import load_settings
+from hearth.house import House, find_house
+from hearth.settings import HearthSettings
+
+EXIT_FAILED = 1  #: something is not as it should be
+EXIT_USAGE = 2  #: the command line is wrong
+EXIT_NOT_RUNNING = 3  #: the command needs a running Hearth
+
+Value = TypeVar("Value")
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def here() -> House:
+    """The house that the environment names."""
+    return find_house(load_settings(HearthSettings).home)
+
+
+def wait_for(work: Coroutine[Any, Any, Value]) -> Value:
+    """Run async work to its end."""
+    return asyncio.run(work)
+
+
+def print_json(value: Any) -> None:
+    """Print data for programs."""
+    sys.stdout.write(json.dumps(value, indent=2, default=str) + "\n")
+
+
+def explain(error: HearthError) -> int:
+    """Say what went wrong in one line; returns the exit status that means it."""
+    errors.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+    return EXIT_NOT_RUNNING if error.code == "not_running" else EXIT_FAILED

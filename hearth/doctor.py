@@ -1,0 +1,252 @@
+"""`hearth doctor`: checks every part of the house and says how to mend what is broken."""
+
+import asyncio
+import ctypes.util
+import importlib.util
+import shutil
+import sqlite3
+import sys
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+import httpx
+from rich.table import Table
+from rich.text import Text
+
+from clusterkit.catalogue import load_catalogue
+from clusterkit.errors import HearthError
+from clusterkit.jobs import JobState
+from clusterkit.settings import load_settings
+from hearth.ask import ask
+from hearth.console import console
+from hearth.control import Control
+from hearth.house import House
+from hearth.lock import holder
+from hearth.up import check_ports
+from llama_expert.choose import FileFacts, needed_mb
+from llama_expert.memory import free_memory_mb
+from llama_expert.model_file import VerifiedHashes, inspect_model
+from llama_expert.settings import LlamaExpertSettings
+from moe_gateway.settings import GatewaySettings
+from pipecatapp.settings import PipecatappSettings
+
+LOW_DISK_MB = 1024  #: under this a database or a log may soon fail to be written
+HEALTH_SECONDS = 5.0
+ANSWER_SECONDS = 60.0
+
+
+Check = Callable[[House], Iterable["Finding"]]
+
+
+class Verdict(StrEnum):
+    """What a check found."""
+
+    GOOD = "good"
+    DOUBTFUL = "doubtful"
+    BROKEN = "broken"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One part, how it is, and what to do about it."""
+
+    part: str
+    verdict: Verdict
+    detail: str
+    remedy: str = ""
+
+    def as_dict(self) -> dict[str, Any]:
+        """For programs."""
+        return asdict(self)
+
+
+def _good(part: str, detail: str) -> Finding:
+    return Finding(part, Verdict.GOOD, detail)
+
+
+def _broken(part: str, detail: str, remedy: str) -> Finding:
+    return Finding(part, Verdict.BROKEN, detail, remedy)
+
+
+async def examine(house: House) -> list[Finding]:
+    """Every check's findings. A check that cannot run is itself a finding."""
+    running = holder(house.lock_file) is not None
+    checks: list[tuple[str, Check]] = [
+        ("programs", _programs),
+        ("settings", _settings),
+        ("state folder", _state_folder),
+        ("models", _models),
+        ("databases", _databases),
+    ]
+    if not running:
+        checks.append(("ports", _ports))
+    findings: list[Finding] = []
+    for part, check in checks:
+        try:
+            findings += await asyncio.to_thread(_all_of, check, house)
+        except (HearthError, OSError) as error:
+            findings.append(_broken(part, str(error), "mend what the message names, then run this again"))
+    if not running:
+        return [*findings, _not_running()]
+    for ask_about in (_services, _answers):
+        findings += [finding async for finding in ask_about(house)]
+    return findings
+
+
+def _all_of(check: Check, house: House) -> list[Finding]:
+    return list(check(house))
+
+
+def _not_running() -> Finding:
+    return Finding("services", Verdict.DOUBTFUL, "Hearth is not running", "start it with: hearth up")
+
+
+def _programs(_: House) -> Iterable[Finding]:
+    found = ".".join(map(str, sys.version_info[:3]))
+    yield _good("python", found)
+    for program, package in (("setpriv", "util-linux"),):
+        path = shutil.which(program)
+        yield (
+            _good(program, path)
+            if path
+            else _broken(program, "not found", f"sudo apt-get install -y {package}")
+        )
+    if ctypes.util.find_library("gomp") is None:
+        yield _broken("libgomp", "not found", "sudo apt-get install -y libgomp1")
+    if importlib.util.find_spec("xllamacpp") is None:
+        yield _broken("xllamacpp", "the bundled model server is not installed", "run ./bootstrap.sh again")
+    else:
+        yield _good("xllamacpp", "installed")
+
+
+def _settings(_: House) -> Iterable[Finding]:
+    for kind in (LlamaExpertSettings, GatewaySettings, PipecatappSettings):
+        name = str(kind.model_config.get("env_prefix", "")).rstrip("_").lower()
+        try:
+            load_settings(kind)
+            yield _good(f"settings of {name}", "read")
+        except HearthError as error:
+            yield _broken(f"settings of {name}", str(error), "set the variables that the message names")
+
+
+def _state_folder(house: House) -> Iterable[Finding]:
+    house.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    free = shutil.disk_usage(house.home).free // 2**20
+    detail = f"{house.home}: {free} MB free"
+    if free < LOW_DISK_MB:
+        yield Finding("disk", Verdict.DOUBTFUL, detail, f"free at least {LOW_DISK_MB} MB")
+    else:
+        yield _good("disk", detail)
+    open_to_others = [
+        path for path in (house.home / "secrets").glob("*") if path.is_file() and path.stat().st_mode & 0o077
+    ]
+    if open_to_others:
+        names = " ".join(map(str, open_to_others))
+        yield _broken("secrets", f"others may read {names}", f"chmod 600 {names}")
+    else:
+        yield _good("secrets", "readable by the owner alone")
+
+
+def _models(house: House) -> Iterable[Finding]:
+    catalogue = load_catalogue(house.models_file, house.own_models_file)
+    settings = load_settings(LlamaExpertSettings)
+    hashes = VerifiedHashes(house.home / "data" / "verified.json")
+    running = holder(house.lock_file) is not None
+    free = (settings.memory_mb or free_memory_mb()) - settings.reserve_mb
+    for name, expert in catalogue.experts.items():
+        facts = {model.name: inspect_model(model, house.models_dir, hashes) for model in expert.models}
+        usable = [
+            model.name
+            for model in expert.models
+            if _is_whole(facts[model.name]) and (running or needed_mb(model, facts[model.name]) <= free)
+        ]
+        if usable:
+            yield _good(f"models of {name}", f"{usable[0]} can be used")
+        else:
+            said = "; ".join(f"{model}: {fact.reason or 'does not fit'}" for model, fact in facts.items())
+            yield _broken(f"models of {name}", said, f"hearth model add PATH|URL --expert {name}")
+
+
+def _is_whole(facts: FileFacts) -> bool:
+    return facts.reason is None
+
+
+def _databases(house: House) -> Iterable[Finding]:
+    for path in sorted((house.home / "data").glob("*.db")):
+        connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+        try:
+            verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
+        except sqlite3.DatabaseError as error:
+            verdict = str(error)
+        finally:
+            connection.close()
+        if verdict == "ok":
+            yield _good(f"database {path.name}", "intact")
+        else:
+            remedy = f"stop Hearth, then restore {path} from a backup or move it away"
+            yield _broken(f"database {path.name}", verdict, remedy)
+
+
+def _ports(_: House) -> Iterable[Finding]:
+    try:
+        check_ports()
+    except HearthError as error:
+        yield _broken("ports", str(error), "stop that program, or choose another port")
+    else:
+        yield _good("ports", "free")
+
+
+async def _services(house: House) -> AsyncIterator[Finding]:
+    state = await Control(house).snapshot()
+    for job in state.jobs:
+        if job.state is not JobState.RUNNING:
+            yield _broken(job.name, f"{job.state}, {job.restarts} restarts", f"hearth logs {job.name}")
+            continue
+        for url in sorted({f"http://{one.address}:{one.port}" for one in state.of(job.name)}):
+            yield await _health(job.name, url)
+
+
+async def _health(service: str, url: str) -> Finding:
+    try:
+        async with httpx.AsyncClient(timeout=HEALTH_SECONDS) as client:
+            answer = await client.get(f"{url}/health")
+            body = answer.json()
+    except (httpx.HTTPError, ValueError) as error:
+        return _broken(service, f"{url}/health: {error}", f"hearth logs {service}")
+    if answer.status_code == httpx.codes.OK:
+        return _good(service, f"healthy at {url}")
+    wrong = {name: check.get("detail") for name, check in body.get("checks", {}).items() if not check["ok"]}
+    return _broken(service, f"{url}: {wrong}", f"hearth logs {service}")
+
+
+async def _answers(house: House) -> AsyncIterator[Finding]:
+    for model, question, expected in (("hearth", "what is 6 * 7", "42"), ("main", "Say hello.", "")):
+        part = f"an answer from {model}"
+        try:
+            answer = await ask(house, question, model=model, echo=False, timeout=ANSWER_SECONDS)
+        except HearthError as error:
+            yield _broken(part, str(error), "hearth status; hearth logs")
+            continue
+        if answer.strip() and expected in answer:
+            yield _good(part, f"{question!r} was answered")
+        else:
+            yield _broken(part, f"{question!r} was answered {answer!r}", "hearth logs")
+
+
+def print_findings(findings: list[Finding]) -> None:
+    """The findings as a table, remedies included."""
+    marks = {
+        Verdict.GOOD: Text("✓", "green"),
+        Verdict.DOUBTFUL: Text("!", "yellow"),
+        Verdict.BROKEN: Text("✗", "bold red"),
+    }
+    table = Table(box=None, padding=(0, 1))
+    for heading in ("", "part", "found", "remedy"):
+        table.add_column(heading, overflow="fold")
+    for finding in findings:
+        table.add_row(
+            marks[finding.verdict], finding.part, Text(finding.detail), Text(finding.remedy, "bold")
+        )
+    console.print(table)

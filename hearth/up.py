@@ -1,0 +1,196 @@
+"""`hearth up` and `hearth down`: start everything and show it coming up; stop everything."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from clusterkit.clock import SystemClock
+from clusterkit.errors import HearthError
+from clusterkit.http_server import listen
+from clusterkit.jobs import JobState, JobStatus
+from clusterkit.local_jobs import last_lines
+from clusterkit.logs import configure_logging
+from clusterkit.settings import ServiceSettings, load_settings
+from hearth.console import console
+from hearth.control import Control, NotRunningError, Snapshot
+from hearth.house import SERVICES, House
+from hearth.lock import AlreadyRunningError, holder
+from hearth.supervisor import supervise
+from llama_expert.settings import LlamaExpertSettings
+from moe_gateway.settings import GatewaySettings
+from pipecatapp.settings import PipecatappSettings
+
+HOPELESS_RESTARTS = 2  #: a service that ended so often while coming up will not come up
+_LOOK_SECONDS = 0.15
+_TITLES = {"llama_expert": "model servers", "moe_gateway": "gateway", "pipecatapp": "agent"}
+
+
+class DidNotComeUpError(HearthError):
+    """A service did not become healthy; the message has its last words."""
+
+    code = "did_not_come_up"
+
+
+def check_ports() -> None:
+    """Raises `BindError` naming port and holder, before anything is started, and `SettingsError`."""
+    kinds: tuple[type[ServiceSettings], ...] = (LlamaExpertSettings, GatewaySettings, PipecatappSettings)
+    for kind in kinds:
+        prefix = str(kind.model_config.get("env_prefix", ""))
+        # Whether the address may be listened on is the service's own decision.
+        listen(load_settings(kind), prefix, authenticated=True).close()
+
+
+async def up_in_foreground(house: House, timeout: float) -> None:
+    """Run the house until Ctrl-C. Raises `HearthError`; nothing is left running then."""
+    refuse_second(house)
+    check_ports()
+    house.logs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    configure_logging("hearth", "error", "console")
+    supervising = asyncio.create_task(supervise(house, stop))
+    watching = asyncio.create_task(watch_until_healthy(house, timeout))
+    try:
+        await asyncio.wait({supervising, watching}, return_when=asyncio.FIRST_COMPLETED)
+        if watching.done() and not supervising.done():
+            watching.result()
+            console.print(urls(await Control(house).snapshot()))
+            console.print("Ctrl-C stops everything.")
+            await stop.wait()
+    finally:
+        watching.cancel()
+        with suppress(asyncio.CancelledError, HearthError):
+            await watching
+        stop.set()
+        await supervising
+
+
+async def up_detached(house: House, timeout: float) -> None:
+    """Start the house in the background; returns when it is healthy, else raises and stops it."""
+    refuse_second(house)
+    check_ports()
+    house.logs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    log = house.logs_dir / "hearth.log"
+    output = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "hearth.supervisor",
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+    )
+    os.close(output)
+    ended = asyncio.create_task(process.wait())
+    watching = asyncio.create_task(watch_until_healthy(house, timeout))
+    try:
+        await asyncio.wait({watching, ended}, return_when=asyncio.FIRST_COMPLETED)
+        if ended.done():
+            refuse_second(house)
+            last = "\n".join(last_lines(log, 3))
+            raise DidNotComeUpError(f"hearth ended with status {process.returncode}: {last}")
+        watching.result()
+    except BaseException:
+        # Only what was started here is stopped: another `hearth up` may have been quicker.
+        if not ended.done():
+            process.terminate()
+        await ended
+        raise
+    finally:
+        watching.cancel()
+    console.print(urls(await Control(house).snapshot()))
+
+
+def refuse_second(house: House) -> None:
+    """Raises `AlreadyRunningError` when this house runs already."""
+    pid = holder(house.lock_file)
+    if pid is not None:
+        raise AlreadyRunningError(
+            f"Hearth is already running on {house.home} (process {pid}); "
+            "see it with `hearth status`, stop it with `hearth down`"
+        )
+
+
+async def watch_until_healthy(house: House, timeout: float) -> None:
+    """Show every service coming up. Raises `DidNotComeUpError` after `timeout` seconds or when hopeless."""
+    clock, control = SystemClock(), Control(house)
+    began = clock.monotonic()
+    took: dict[str, float] = {}
+    with Live(console=console, refresh_per_second=8, transient=False) as live:
+        while True:
+            with suppress(NotRunningError):
+                state = await control.snapshot()
+                elapsed = clock.monotonic() - began
+                for service in SERVICES:
+                    if _is_up(state, service):
+                        took.setdefault(service, elapsed)
+                live.update(_progress(state, took, elapsed))
+                if state.healthy:
+                    return
+                _refuse_hopeless(house, state.jobs)
+            if clock.monotonic() - began > timeout:
+                raise DidNotComeUpError(_what_is_missing(house, await control.snapshot(), timeout))
+            await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _is_up(state: Snapshot, service: str) -> bool:
+    found = state.of(service)
+    return bool(found) and all(instance.healthy for instance in found)
+
+
+def _refuse_hopeless(house: House, jobs: Iterable[JobStatus]) -> None:
+    for job in jobs:
+        if job.restarts >= HOPELESS_RESTARTS or (job.state is JobState.BACKING_OFF and job.exit_code == 2):
+            raise DidNotComeUpError(f"{job.name} does not start: {_last_words(house, job.name)}")
+
+
+def _what_is_missing(house: House, state: Snapshot, timeout: float) -> str:
+    waiting = [service for service in SERVICES if not _is_up(state, service)]
+    details = [f"{instance.service}: {instance.detail}" for instance in state.instances if instance.detail]
+    said = "; ".join(details) or _last_words(house, waiting[0]) if waiting else "nothing"
+    return f"not healthy after {timeout:.0f} s: {', '.join(waiting)} ({said})"
+
+
+def _last_words(house: House, service: str) -> str:
+    lines = last_lines(house.logs_dir / f"{service}.log", 20)
+    telling = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return telling[-1] if telling else "\n".join(lines[-5:]) or "it wrote nothing"
+
+
+def _progress(state: Snapshot, took: dict[str, float], elapsed: float) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for service in SERVICES:
+        if service in took:
+            table.add_row(Text("✓", "green"), _TITLES[service], f"{took[service]:.1f} s", "")
+        else:
+            detail = next((one.detail for one in state.of(service) if not one.healthy), "starting")
+            table.add_row(Text("…", "yellow"), _TITLES[service], f"{elapsed:.1f} s", Text(detail, "dim"))
+    return table
+
+
+def urls(state: Snapshot) -> Table:
+    """What to open and point clients at."""
+    table = Table(title="Hearth is up", title_justify="left", title_style="bold")
+    table.add_column("what")
+    table.add_column("where", no_wrap=True)
+    table.add_column("for")
+    for service, path, purpose in (
+        ("pipecatapp", "", "talk to the agent in a browser"),
+        ("moe_gateway", "/v1", "OpenAI clients; model `hearth` is the agent, `main` the model itself"),
+    ):
+        for instance in state.of(service):
+            table.add_row(_TITLES[service], f"{instance.url}{path}", purpose)
+    active = {one.meta.get("model", "?") for one in state.of("llama_expert")}
+    table.add_row(_TITLES["llama_expert"], ", ".join(sorted(active)), "what answers behind the gateway")
+    return table

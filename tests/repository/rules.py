@@ -1,0 +1,192 @@
+"""The rules of the repository that no linter knows. Each takes a root folder and yields what breaks it."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+from clusterkit.redaction import redact_text
+from tests.repository.marks import marked_tests, requirements
+
+TOP_LEVEL = set(
+    [
+        "README.md",
+        "ARCHITECTURE.md",
+        "API_USAGE.md",
+        "CONTRIBUTING.md",
+        "CHANGELOG.md",
+        "LICENSE",
+        "bootstrap.sh",
+        "Makefile",
+        "pyproject.toml",
+        "locks",
+        ".ci",
+        "Dockerfile",
+        "compose.yaml",
+        "ansible.cfg",
+        "inventory.yaml",
+        "playbook.yaml",
+        "heal_cluster.yaml",
+        "e2e-tests.yaml",
+        "group_vars",
+        "host_vars",
+        "ansible",
+        "clusterkit",
+        "llama_expert",
+        "moe_gateway",
+        "pipecatapp",
+        "power_agent",
+        "healer",
+        "improver",
+        "hearth",
+        "web",
+        "workflows",
+        "prompts",
+        "tests",
+        "docs",
+        ".gitignore",
+        ".dockerignore",
+    ]
+)
+PACKAGES = (
+    "clusterkit",
+    "llama_expert",
+    "moe_gateway",
+    "pipecatapp",
+    "power_agent",
+    "healer",
+    "improver",
+    "hearth",
+)
+FORBIDDEN_NAMES = re.compile(
+    r"(^|/)(utils?|helpers?|common|misc|core|manager)(\.py)?(/|$)|_(v\d+|service|legacy|impl)\.py$"
+)
+LONGEST_FILE = 400
+BIGGEST_FILE_BYTES = 300 * 1024
+CODE = (".py", ".sh", ".js", ".ts", ".tsx", ".j2", ".css", ".html")
+
+#: Settings and site variables are where ports and names are defined.
+DEFINES_NAMES = re.compile(r"(^|/)settings\.py$|^group_vars/all/main\.yaml$")
+
+
+def every_rule() -> dict[str, "Rule"]:
+    """All rules, by name."""
+    return {name.removeprefix("rule_"): rule for name, rule in globals().items() if name.startswith("rule_")}
+
+
+def files_of(root: Path) -> list[Path]:
+    """The files that belong to the repository, as paths relative to `root`."""
+    skipped = re.compile(
+        r"(^|/)(\.git|\.venv|\.cache|__pycache__|node_modules|\.[a-z_]+_cache|\.hypothesis|\.hearth|dist|build)(/|$)"
+    )
+    found = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return sorted(path for path in found if not skipped.search(str(path)))
+
+
+def rule_top_level_is_closed(root: Path) -> Iterator[str]:
+    for name in sorted({path.parts[0] for path in files_of(root)} - TOP_LEVEL):
+        yield f"{name}: not a name the top level may hold"
+
+
+def rule_names_say_what_things_are(root: Path) -> Iterator[str]:
+    for path in files_of(root):
+        if path.suffix == ".py" and FORBIDDEN_NAMES.search(str(path)):
+            yield f"{path}: name the thing, not a drawer for things"
+
+
+def rule_yaml_files_end_in_yaml(root: Path) -> Iterator[str]:
+    for path in files_of(root):
+        if path.suffix == ".yml" and "molecule" not in path.parts:
+            yield f"{path}: call it .yaml"
+
+
+def rule_files_are_short(root: Path) -> Iterator[str]:
+    for path in files_of(root):
+        if path.suffix == ".py" and path.parts[0] in PACKAGES:
+            lines = len((root / path).read_text().splitlines())
+            if lines > LONGEST_FILE:
+                yield f"{path}: {lines} lines, {LONGEST_FILE} are allowed"
+
+
+def rule_files_are_small(root: Path) -> Iterator[str]:
+    for path in files_of(root):
+        if (root / path).stat().st_size > BIGGEST_FILE_BYTES:
+            yield f"{path}: over {BIGGEST_FILE_BYTES} bytes; build or fetch it instead"
+
+
+def rule_no_python_under_ansible(root: Path) -> Iterator[str]:
+    for path in files_of(root):
+        if path.parts[0] == "ansible" and path.suffix == ".py" and "molecule" not in path.parts:
+            yield f"{path}: Python lives in the packages, Ansible ships the wheel"
+
+
+def rule_ports_and_names_are_defined_once(root: Path) -> Iterator[str]:
+    variables = yaml.safe_load((root / "group_vars/all/main.yaml").read_text())
+    ports = sorted(str(value) for name, value in variables.items() if name.endswith("_port"))
+    port = re.compile(
+        rf"(?<![\w.]){'|'.join(map(re.escape, ports))}(?![\w.])".replace("|", r"(?![\w.])|(?<![\w.])")
+    )
+    prefix = re.compile(rf"[\"']{re.escape(variables['expert_service_prefix'])}")
+    for path in files_of(root):
+        shipped = path.parts[0] in (*PACKAGES, "ansible", "workflows") or path.suffix in (".sh", ".j2")
+        if not shipped or path.suffix not in (*CODE, ".yaml") or DEFINES_NAMES.search(str(path)):
+            continue
+        text = (root / path).read_text()
+        for number, line in enumerate(text.splitlines(), 1):
+            if port.search(line):
+                yield f"{path}:{number}: a port number; take it from the settings: {line.strip()}"
+            if prefix.search(line) and not line.startswith("SERVICE_PREFIX"):
+                yield f"{path}:{number}: a service name; take it from the settings: {line.strip()}"
+
+
+def rule_group_vars_hold_no_secrets(root: Path) -> Iterator[str]:
+    looked_up = re.compile(r"lookup\(|vault_|!vault")
+    key = re.compile(r"(?i)(password|passwd|secret|token|api_?key|private_?key)\w*\s*:\s*(?P<value>\S.*)$")
+    for path in files_of(root):
+        if path.parts[0] not in ("group_vars", "host_vars"):
+            continue
+        for number, line in enumerate((root / path).read_text().splitlines(), 1):
+            stated = key.search(line.split(" #")[0])
+            plain = stated is not None and not looked_up.search(stated["value"])
+            hashed = re.search(r"\bsha256: [0-9a-f]{64}$", line)
+            looks = re.search(r"(?<![\w/])[A-Za-z0-9+_]{40,}={0,2}(?![\w./])", line) and not hashed
+            if plain or redact_text(line) != line or looks:
+                yield f"{path}:{number}: looks like a secret; keep it in the vault"
+
+
+def rule_locks_hold_no_addresses(root: Path) -> Iterator[str]:
+    for path in (root / "locks").glob("*.txt"):
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if "://" in line or line.startswith(("--index", "--find-links", "--extra-index", "-i ", "-f ")):
+                yield f"{path.relative_to(root)}:{number}: an address"
+        if "--hash=sha256:" not in path.read_text():
+            yield f"{path.relative_to(root)}: no hashes"
+
+
+def rule_every_public_thing_says_what_it_is(root: Path) -> Iterator[str]:
+    """Module docstrings of packages; ruff checks the rest."""
+    for path in files_of(root):
+        ours = path.suffix == ".py" and path.parts[0] in PACKAGES and "versions" not in path.parts
+        if ours and ast.get_docstring(ast.parse((root / path).read_text())) is None:
+            yield f"{path}: no module docstring"
+
+
+def rule_every_marked_requirement_exists(root: Path) -> Iterator[str]:
+    known = {row["id"] for row in requirements(root)}
+    for requirement, tests in marked_tests(root).items():
+        if requirement not in known:
+            yield f"{', '.join(tests)}: there is no requirement {requirement}"
+
+
+def rule_no_file_names_a_place_on_one_machine(root: Path) -> Iterator[str]:
+    private = re.compile(r"(?<![\w.~])/(root|home/\w+|Users/\w+)/")
+    for path in files_of(root):
+        if path.suffix in (*CODE, ".md", ".yaml", ".toml", ".txt", ".json") and path.parts[0] != "tests":
+            for number, line in enumerate((root / path).read_text().splitlines(), 1):
+                if private.search(line):
+                    yield f"{path}:{number}: a place on somebody's machine: {line.strip()[:80]}"
+
+
+Rule = type(rule_top_level_is_closed)
