@@ -38,7 +38,7 @@ bench: setup ## benchmarks, printed as ratios beside a peer
 	$(bin)/python -m tests.benchmarks
 
 docs: setup ## write the generated reference pages anew
-	$(bin)/python docs/generate.py
+	$(bin)/python -m docs.generate
 
 lock: ## resolve the dependencies anew
 	cd locks && sh ./compile.sh

@@ -104,9 +104,12 @@ class EventLog:
         """Record what the body does: an intent on entry, exactly one outcome on exit.
 
         A tool call's intent is on disk before its body runs, because tools change things; other
-        intents are on their way there. `files` and `entities` are what the action is about. Whatever the body raises is recorded and raised on.
+        intents are on their way there. `files` and `entities` say what the action is about. Whatever
+        the body raises is recorded and raised on.
         """
         action = Action(self._new_id())
+        if action_type is ActionType.TOOL_CALL:
+            action.tokens(0, 0)  # a tool asks no model unless it says so
         fixed: dict[str, Any] = {
             "event_id": action.event_id,
             "task_id": task_id,

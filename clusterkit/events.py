@@ -51,11 +51,11 @@ class ErrorDetails(_Strict):
 class ResourceMetrics(_Strict):
     """What an action cost. CPU is this process's over the action's time: 100 is one core busy."""
 
-    cpu_usage_percent: float | None = Field(None, ge=0)
-    memory_usage_mb: float | None = Field(None, ge=0)
+    cpu_usage_percent: float | None = Field(None, ge=0, allow_inf_nan=False)
+    memory_usage_mb: float | None = Field(None, ge=0, allow_inf_nan=False)
     token_count_in: int | None = Field(None, ge=0)
     token_count_out: int | None = Field(None, ge=0)
-    api_call_latency_ms: float | None = Field(None, ge=0)
+    api_call_latency_ms: float | None = Field(None, ge=0, allow_inf_nan=False)
 
 
 class ContextSnapshot(_Strict):

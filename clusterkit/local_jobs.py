@@ -87,6 +87,7 @@ class LocalJobs:
         self._jobs[spec.name] = _Job(spec, keeper)
         await asyncio.wait({keeper, started}, return_when=asyncio.FIRST_COMPLETED)
         if keeper.done():
+            del self._jobs[spec.name]
             raise JobError(f"job {spec.name!r} cannot be started: {keeper.exception()}")
 
     async def stop(self, name: str) -> None:
@@ -124,13 +125,14 @@ class LocalJobs:
         attempt = 0
         while True:
             since = self._clock.monotonic()
-            process = await self._spawn(spec)
             job = self._jobs[spec.name]
-            job.process = process
-            log.info("job_started", job=spec.name, pid=process.pid)
-            if not started.done():
-                started.set_result(None)
-            job.exit_code = await self._watch(spec.name, process)
+            try:
+                await self._run_once(job, started)
+            except OSError as error:
+                if not started.done():
+                    raise
+                # Out of memory or disk for the moment: as good a reason to try again as any.
+                log.error("job_not_started", job=spec.name, problem=str(error))
             if self._clock.monotonic() - since >= STEADY_SECONDS:
                 attempt = 0
             delay = back_off(attempt)
@@ -139,12 +141,21 @@ class LocalJobs:
             attempt += 1
             job.restarts += 1
 
+    async def _run_once(self, job: _Job, started: asyncio.Future[None]) -> None:
+        process = job.process = await self._spawn(job.spec)
+        log.info("job_started", job=job.spec.name, pid=process.pid)
+        if not started.done():
+            started.set_result(None)
+        job.exit_code = await self._watch(job.spec.name, process)
+
     async def _watch(self, name: str, process: Process) -> int:
         ended = asyncio.create_task(process.wait())
         try:
             while not ended.done():
                 await asyncio.wait({ended}, timeout=STEADY_SECONDS)
-                await asyncio.to_thread(_move_aside_when_long, self._log_file(name))
+                # A full disk must not end the watch; the next look tries again.
+                with suppress(OSError):
+                    await asyncio.to_thread(_move_aside_when_long, self._log_file(name))
         finally:
             ended.cancel()
         # What the program itself started must not outlive it.
@@ -193,7 +204,7 @@ def _open_log(path: Path) -> int:
 def _move_aside_when_long(path: Path) -> None:
     # Copied and cut rather than renamed: the child keeps appending to the file it was given.
     if path.exists() and path.stat().st_size > LOG_BYTES:
-        shutil.copyfile(path, path.with_suffix(".log.1"))
+        shutil.copy(path, path.with_suffix(".log.1"))
         os.truncate(path, 0)
 
 

@@ -88,7 +88,7 @@ def control_app(name: str, *, health: HealthProbe, metrics: Metrics) -> FastAPI:
     @app.get("/health", tags=["operations"])
     async def get_health() -> JSONResponse:
         """200 when the service can do its job, else 503 and which check failed."""
-        state = await health()
+        state = await _ask(health)
         headers = {} if state.ok else {"retry-after": "2"}
         return JSONResponse(state.as_dict(name), 200 if state.ok else 503, headers)
 
@@ -100,6 +100,14 @@ def control_app(name: str, *, health: HealthProbe, metrics: Metrics) -> FastAPI:
 
     _handle_errors(app, metrics)
     return app
+
+
+async def _ask(health: HealthProbe) -> Health:
+    # A probe that cannot find out is no proof of health.
+    try:
+        return await health()
+    except HearthError as error:
+        return Health((Check(error.code, False, str(error)),))
 
 
 def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
@@ -122,19 +130,20 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         messages = {
+            400: "The body is not JSON in UTF-8, or nested too deeply.",  # the framework's only use of 400
             404: f"There is nothing at {request.url.path}.",
             405: f"{request.method} is not allowed at {request.url.path}.",
         }
-        code = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}.get(error.status_code)
-        made = ApiError(
-            messages.get(error.status_code, str(error.detail)), status=error.status_code, code=code
-        )
+        codes = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+        status = error.status_code
+        made = ApiError(messages.get(status, str(error.detail)), status=status, code=codes.get(status))
         response = _render(made)
         response.headers.update(error.headers or {})
         return response
 
     async def unexpected(request: Request, error: Exception) -> Response:
-        metrics.failures.labels(request.url.path).inc()
+        # The route's template, not the path: a label per path would grow without bound.
+        metrics.failures.labels(getattr(request.scope.get("route"), "path", "unmatched")).inc()
         log.error("unexpected_failure", path=request.url.path, exc_info=error)
         return _render(
             ApiError("Something went wrong here; the log has it.", status=500, type="server_error")
@@ -206,7 +215,7 @@ async def _keep_announced(
     was: tuple[bool, str] | None = None
     try:
         while True:
-            state = await health()
+            state = await _ask(health)
             if (state.ok, state.detail) != was:
                 was = (state.ok, state.detail)
                 log.info("health", ok=state.ok, detail=state.detail)

@@ -132,7 +132,9 @@ def describe_settings(cls: type[BaseSettings]) -> list[tuple[str, str, str, str]
     prefix = str(cls.model_config.get("env_prefix", ""))
     rows = []
     for name, field in cls.model_fields.items():
-        default = "required" if field.is_required() else str(field.get_default(call_default_factory=True))
+        default = "required" if field.is_required() else str(field.get_default())
+        if field.default_factory is not None:
+            default = "computed"  # it would differ from machine to machine
         home = str(Path.home())
         kind = _kind(field.annotation)
         rows.append((f"{prefix}{name}".upper(), kind, default.replace(home, "~"), field.description or ""))

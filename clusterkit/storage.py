@@ -159,7 +159,10 @@ class Database:
         outcomes: list[tuple[Any, BaseException | None]] = []
         with self.engine.connect().execution_options(hearth_write=True) as connection, connection.begin():
             if len(group) == 1:
-                return [(group[0][0](connection), None)]
+                value = group[0][0](connection)
+                if not connection.in_transaction():
+                    raise sa.exc.InvalidRequestError("the write ended its own transaction")
+                return [(value, None)]
             for work, _ in group:
                 try:
                     with connection.begin_nested():

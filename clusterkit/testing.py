@@ -148,20 +148,24 @@ class FakeRegistry:
     async def wait_for_change(self, index: int, *, timeout: float) -> int:
         """See `Registry.wait_for_change`."""
         self._enter()
-        self._expire()
-        if index != self._index:
-            return self._index
-        changed = asyncio.create_task(self._changed.wait())
+        until = self._clock.monotonic() + timeout
+        while True:
+            self._expire()
+            left = until - self._clock.monotonic()
+            if index != self._index or left <= 0:
+                return self._index
+            await self._change_or_lapse(left)
+
+    async def _change_or_lapse(self, left: float) -> None:
         due = [known.due for known in self._announced.values() if known.instance.healthy]
-        wait = min([timeout, *(at - self._clock.monotonic() + 0.001 for at in due)])
+        wait = min([left, *(at - self._clock.monotonic() + 0.001 for at in due)])
+        changed = asyncio.create_task(self._changed.wait())
         slept = asyncio.create_task(self._clock.sleep(wait))
         try:
             await asyncio.wait({changed, slept}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             changed.cancel()
             slept.cancel()
-        self._expire()
-        return self._index
 
     def _expire(self) -> None:
         now = self._clock.monotonic()

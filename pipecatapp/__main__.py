@@ -4,12 +4,15 @@ import asyncio
 import random
 import sys
 import uuid
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import openai
 import structlog
+from starlette.types import ASGIApp
 
 from clusterkit.clock import Clock, SystemClock
 from clusterkit.event_log import EventLog
@@ -18,7 +21,7 @@ from clusterkit.logs import configure_logging
 from clusterkit.metrics import Metrics
 from clusterkit.process import run
 from clusterkit.registry import Registry
-from clusterkit.service import serve
+from clusterkit.service import HealthProbe, serve
 from clusterkit.settings import load_settings
 from clusterkit.storage import Database, migrate
 from clusterkit.tokens import BearerGuard, ensure_token
@@ -28,6 +31,7 @@ from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.runs.library import WorkflowLibrary
 from pipecatapp.runs.runner import WorkflowRunner
 from pipecatapp.settings import SERVICE, PipecatappSettings
+from pipecatapp.tools.base import Tool
 from pipecatapp.tools.calculator import Calculator
 from pipecatapp.tools.clock import ClockTool
 from pipecatapp.tools.registry import ToolRegistry
@@ -69,6 +73,11 @@ def make_runner(
     )
 
 
+def all_tools(registry: Registry, disk: Path) -> tuple[Tool, ...]:
+    """The tools of the agent; `disk` is a path on the file system whose free space is told."""
+    return (SystemStatus(registry, disk), ClockTool(), Calculator())
+
+
 def new_id() -> str:
     """An id for a run or event, unique for ever."""
     return uuid.uuid4().hex
@@ -85,24 +94,31 @@ def load_nodes(settings: PipecatappSettings) -> NodeRegistry:
     return nodes
 
 
-async def main() -> None:
-    """Serve until SIGTERM. Raises `HearthError` when the agent cannot start."""
-    settings = load_settings(PipecatappSettings)
-    configure_logging(SERVICE, settings.effective_log_level, settings.log_format)
-    clock, metrics, room = SystemClock(), Metrics(), Room()
+@dataclass(frozen=True)
+class Agent:
+    """A wired agent, ready to be served."""
+
+    app: ASGIApp
+    turns: Turns
+    health: HealthProbe
+
+
+@asynccontextmanager
+async def open_agent(settings: PipecatappSettings, registry: Registry, clock: Clock) -> AsyncIterator[Agent]:
+    """The agent with everything it needs open. Raises `HearthError` when it cannot start."""
+    metrics, room = Metrics(), Room()
     nodes = load_nodes(settings)
     library = WorkflowLibrary(settings.workflows_dir, nodes.specs)
     settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     await asyncio.to_thread(migrate, settings.effective_database_url, MIGRATIONS)
     async with AsyncExitStack() as stack:
-        registry = await stack.enter_async_context(LocalRegistry(settings.registry_file, clock))
         database = await stack.enter_async_context(Database(settings.effective_database_url))
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
         to_gateway = await stack.enter_async_context(openai.DefaultAsyncHttpxClient(trust_env=False))
         events = EventLog(database, clock, new_id)
-        interrupted = await events.close_interrupted()
+        log.info("opened", interrupted_before=await events.close_interrupted())
         stack.push_async_callback(events.flush)
-        tools = ToolRegistry([SystemStatus(registry, settings.home), ClockTool(), Calculator()])
+        tools = ToolRegistry(all_tools(registry, settings.home))
         runner = make_runner(
             settings,
             registry=registry,
@@ -132,6 +148,7 @@ async def main() -> None:
             gateway_service=settings.gateway_service,
             events=events,
             nodes=nodes,
+            environment=settings.environment,
         )
         app = make_app(
             SERVICE,
@@ -144,8 +161,20 @@ async def main() -> None:
             ],
         )
         guarded = BearerGuard(app, ensure_token(settings.secrets_dir, SERVICE), paths=("/v1/",))
-        log.info("starting", workflow=settings.workflow, interrupted_before=interrupted)
-        await serve(guarded, name=SERVICE, settings=settings, registry=registry, health=health)
+        yield Agent(guarded, turns, health)
+
+
+async def main() -> None:
+    """Serve until SIGTERM. Raises `HearthError` when the agent cannot start."""
+    settings = load_settings(PipecatappSettings)
+    configure_logging(SERVICE, settings.effective_log_level, settings.log_format)
+    clock = SystemClock()
+    async with (
+        LocalRegistry(settings.registry_file, clock) as registry,
+        open_agent(settings, registry, clock) as agent,
+    ):
+        log.info("starting", workflow=settings.workflow)
+        await serve(agent.app, name=SERVICE, settings=settings, registry=registry, health=agent.health)
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class PipecatappSettings(ServiceSettings):
         300.0, gt=0, allow_inf_nan=False, description="Longest time a turn may take."
     )
     environment: Literal["development", "production"] = Field(
-        "production", description="In development, errors answered to clients carry their stack trace."
+        "production", description="What kind of installation this is; told by `/health`."
     )
     debug_mode: bool = Field(False, description="Log at debug level, whatever LOG_LEVEL says.")
     supervisor_check_interval: float = Field(
@@ -71,7 +71,7 @@ class PipecatappSettings(ServiceSettings):
     google_client_id: Word | None = Field(None, description="OAuth client for signing in with Google.")
     google_client_secret: SecretWord | None = Field(None, description="Secret of that OAuth client.")
     system_secret_key: SecretWord | None = Field(
-        None, min_length=32, description="Key that signs sessions; made on first start when not given."
+        None, min_length=32, description="Key that signs browser sessions."
     )
 
     @model_validator(mode="after")

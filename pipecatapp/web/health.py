@@ -23,6 +23,7 @@ def agent_health(
     gateway_service: str,
     events: EventLog,
     nodes: NodeRegistry,
+    environment: str,
 ) -> HealthProbe:
     """The agent needs its workflow, the gateway with an expert behind it, and its event log."""
 
@@ -37,6 +38,7 @@ def agent_health(
                 Check("event_log", events.write_failure is None, events.write_failure or ""),
             ),
             info={
+                "environment": environment,
                 "model": main.meta.get("model", "") if main else "",
                 "built_in_model": main is not None and main.meta.get("built_in") == "true",
                 "broken_plugins": [plugin.file for plugin in nodes.broken],
