@@ -62,6 +62,9 @@ class ModelSpec(BaseModel):
     sha256: Annotated[Sha256 | None, Field(description="Hash of the file, lower-case hex.")] = None
     context: Annotated[int | None, Field(ge=256, description="Context length in tokens.")] = None
     tools: Annotated[bool, Field(description="Whether it is good enough to be offered tools.")] = True
+    repeat_penalty: Annotated[
+        float, Field(ge=1, le=2, description="Sampling default against endless repetition; 1 is off.")
+    ] = 1.0
 
     @property
     def package(self) -> str | None:

@@ -103,7 +103,7 @@ class ActionOutcome(_Strict):
 class EventQuery(_Strict):
     """Which events to read."""
 
-    after: int = Field(0, ge=0, description="Only events with a sequence number above this.")
+    after: int = Field(0, ge=0, lt=2**63, description="Only events with a sequence number above this.")
     limit: int = Field(100, ge=1, le=1000)
     task_id: str | None = None
     tool_name: str | None = None

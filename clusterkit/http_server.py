@@ -85,6 +85,7 @@ def port_holder(port: int) -> str | None:
         if listening and getattr(connection.laddr, "port", None) == port and connection.pid:
             with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
                 process = psutil.Process(connection.pid)
-                return f"process {process.pid} ({process.name()}: {' '.join(process.cmdline())[:120]})"
+                command = " ".join(" ".join(process.cmdline()).split())[:120]
+                return f"process {process.pid} ({process.name()}: {command})"
             return f"process {connection.pid}"
     return None

@@ -29,8 +29,8 @@ _MAX_GROUP = 512  #: writes in one transaction; bounds how long a commit can tak
 
 
 def sqlite_url(path: Path) -> str:
-    """The SQLAlchemy URL of a SQLite file."""
-    return f"sqlite:///{path}"
+    """The SQLAlchemy URL of a SQLite file, whatever characters its name has."""
+    return sa.URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
 
 
 def open_engine(url: str) -> Engine:

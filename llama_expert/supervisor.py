@@ -214,6 +214,7 @@ class Supervisor:
             alias=model.name,
             context=model.context or given.context,
             threads=given.threads,
+            repeat_penalty=model.repeat_penalty,
             port=0 if given.engine.announces else free_port(),
             key_file=given.key_file,
         )

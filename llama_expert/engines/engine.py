@@ -23,6 +23,7 @@ class Launch:
     alias: str  #: the model's name in answers
     context: int  #: tokens
     threads: int
+    repeat_penalty: float  #: for requests that do not say; 1 is off
     port: int  #: on loopback; 0 when the engine finds one itself and says which
     key_file: Path  #: holds the key that callers must present, and nothing else
 
@@ -58,6 +59,7 @@ class PythonEngine:
             "--alias": launch.alias,
             "--context": launch.context,
             "--threads": launch.threads,
+            "--repeat-penalty": launch.repeat_penalty,
             "--key-file": launch.key_file,
         }
         pairs = (str(part) for option in options.items() for part in option)
@@ -76,6 +78,7 @@ class ChildOptions:
     alias: str
     context: int
     threads: int
+    repeat_penalty: float
     key: str
 
 
@@ -86,10 +89,11 @@ def read_options(arguments: list[str]) -> ChildOptions:
     parser.add_argument("--alias", required=True)
     parser.add_argument("--context", type=int, required=True)
     parser.add_argument("--threads", type=int, required=True)
+    parser.add_argument("--repeat-penalty", type=float, required=True)
     parser.add_argument("--key-file", type=Path, required=True)
     read = parser.parse_args(arguments)
     key = read.key_file.read_text(encoding="ascii").strip()
-    return ChildOptions(read.model, read.alias, read.context, read.threads, key)
+    return ChildOptions(read.model, read.alias, read.context, read.threads, read.repeat_penalty, key)
 
 
 def announce(url: str) -> None:

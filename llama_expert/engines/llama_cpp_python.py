@@ -23,7 +23,7 @@ from llama_expert.engines.engine import ChildOptions, announce, read_options
 #: Request fields that `Llama.create_chat_completion` takes by the same name.
 PASSED_ON = (
     *("messages", "temperature", "top_p", "top_k", "min_p", "stop", "seed", "max_tokens"),
-    *("presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs"),
+    *("presence_penalty", "frequency_penalty", "repeat_penalty", "logit_bias", "logprobs", "top_logprobs"),
     *("tools", "tool_choice", "response_format"),
 )
 
@@ -81,8 +81,11 @@ class OneAtATime:
             left.set()
 
 
-def model_app(model: ChatModel, alias: str) -> FastAPI:
-    """An application with `/health`, `/v1/models` and `/v1/chat/completions`."""
+def model_app(model: ChatModel, alias: str, repeat_penalty: float = 1.0) -> FastAPI:
+    """An application with `/health`, `/v1/models` and `/v1/chat/completions`.
+
+    `repeat_penalty` holds for requests that bring none.
+    """
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     served = OneAtATime(model)
 
@@ -100,7 +103,7 @@ def model_app(model: ChatModel, alias: str) -> FastAPI:
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         """A chat completion, streamed when asked for."""
-        wanted = _arguments(await request.body())
+        wanted = {"repeat_penalty": repeat_penalty, **_arguments(await request.body())}
         if wanted["stream"]:
             return StreamingResponse(_events(served, wanted, alias), media_type="text/event-stream")
         return JSONResponse({**await served.complete(wanted), "model": alias})
@@ -151,7 +154,9 @@ def load(options: ChildOptions) -> ChatModel:
 def main() -> None:
     """Load the model, say where it is served, and serve until told to end."""
     options = read_options(sys.argv[1:])
-    app = BearerGuard(model_app(load(options), options.alias), options.key, paths=("/v1",))
+    app = BearerGuard(
+        model_app(load(options), options.alias, options.repeat_penalty), options.key, paths=("/v1",)
+    )
     opened = socket.create_server(("127.0.0.1", 0))
     announce(f"http://127.0.0.1:{opened.getsockname()[1]}")
     config = uvicorn.Config(app, ws="none", lifespan="off", log_level="warning", access_log=False)

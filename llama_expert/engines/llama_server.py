@@ -22,6 +22,7 @@ class LlamaServerEngine:
             "--ctx-size": launch.context,
             "--threads": launch.threads,
             "--threads-batch": launch.threads,
+            "--repeat-penalty": launch.repeat_penalty,
             "--parallel": PARALLEL,
             "--cache-ram": PROMPT_CACHE_MB,
             "--host": "127.0.0.1",

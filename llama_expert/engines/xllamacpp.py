@@ -24,6 +24,7 @@ def parameters(options: ChildOptions) -> "xllamacpp.CommonParams":
     params.n_ctx = options.context
     params.cpuparams.n_threads = options.threads
     params.cpuparams_batch.n_threads = options.threads
+    params.sampling.penalty_repeat = options.repeat_penalty
     params.n_parallel = PARALLEL
     params.kv_unified = True
     params.cache_ram_mib = PROMPT_CACHE_MB

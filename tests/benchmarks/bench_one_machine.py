@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import psutil
 
+from clusterkit.catalogue import load_catalogue
 from clusterkit.tokens import ensure_token
 from llama_expert.model_file import find_model
-from clusterkit.catalogue import load_catalogue
 from tests.houses import House, make_house
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,8 +38,10 @@ def main() -> None:
         took = time.monotonic() - began
         assert started.returncode == 0, started.stderr
         try:
-            _say("hearth up to all healthy", took, UP_TARGET_S, "s", f"{took / peer_up:.1f} x the bare server")
-            used = _megabytes(house.processes() + [psutil.Process(_supervisor(house))])
+            _say(
+                "hearth up to all healthy", took, UP_TARGET_S, "s", f"{took / peer_up:.1f} x the bare server"
+            )
+            used = _megabytes([*house.processes(), psutil.Process(_supervisor(house))])
             _say("idle memory (PSS)", used, MEMORY_TARGET_MB, "MB", f"{used / peer_mb:.1f} x the bare server")
             _added(house)
         finally:
@@ -67,7 +69,7 @@ def _bare_model_server(folder: Path) -> tuple[float, float]:
     assert model is not None
     ensure_token(folder, "peer")
     command = [sys.executable, "-m", "llama_expert.engines.xllamacpp", "--model", str(model)]
-    command += ["--alias", "peer", "--context", "4096", "--threads", "1"]
+    command += ["--alias", "peer", "--context", "4096", "--threads", "1", "--repeat-penalty", "1.1"]
     command += ["--key-file", str(folder / "peer.token")]
     began = time.monotonic()
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
@@ -107,7 +109,13 @@ def _added(house: House) -> None:
                 inside.append(expert)
     agent, alone = (statistics.median(outside[model]) for model in ("hearth", "main"))
     share = (agent - alone) / statistics.median(inside)
-    _say("added by the agent path", agent - alone, ADDED_TARGET_MS, "ms", f"{share:.1%} of the model's own time")
+    _say(
+        "added by the agent path",
+        agent - alone,
+        ADDED_TARGET_MS,
+        "ms",
+        f"{share:.1%} of the model's own time",
+    )
     sys.stdout.write(f"  outside the model: agent {agent:.1f} ms, expert alone {alone:.1f} ms (medians)\n")
 
 

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.integration.conftest import House
+from tests.houses import House
 from tests.integration.waiting import eventually
 
 BUNDLED = "SmolLM2-135M-Instruct.Q4_1.gguf"

@@ -163,7 +163,8 @@ async def test_models_that_are_cut_short_or_do_not_load_are_passed_over_and_the_
         await running.logged("model_chosen", expert="main", model=FALLBACK["name"])
         await running.healthy()
         active = await running.healthy_instance("expert-main")
-        assert active.meta == {"model": FALLBACK["name"]}
+        assert active.meta["model"] == FALLBACK["name"]
+        assert active.meta["built_in"] == "true"
         assert active.base_path == "/experts/main"
 
 

@@ -225,6 +225,14 @@ def launch_of(tmp_path: Path) -> Callable[[ModelSpec], Launch]:
     def make(model: ModelSpec) -> Launch:
         path = tmp_path / model.filename
         key_file = tmp_path / "key"
-        return Launch(model_path=path, alias=model.name, context=512, threads=1, port=0, key_file=key_file)
+        return Launch(
+            model_path=path,
+            alias=model.name,
+            context=512,
+            threads=1,
+            repeat_penalty=1.0,
+            port=0,
+            key_file=key_file,
+        )
 
     return make

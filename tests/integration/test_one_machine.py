@@ -9,7 +9,7 @@ import openai
 import pytest
 
 from clusterkit.clock import SystemClock
-from tests.integration.conftest import House
+from tests.houses import House
 
 CLOCK = SystemClock()
 

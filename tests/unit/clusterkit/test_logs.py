@@ -33,7 +33,9 @@ except ValueError as error:
 
 def lines(level: str = "info", log_format: str = "json") -> list[str]:
     program = PROGRAM.format(level=level, format=log_format)
-    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
     assert ran.stdout == ""
     return ran.stderr.splitlines()
 
@@ -69,7 +71,14 @@ def test_no_line_carries_a_secret(log_format: str) -> None:
     written = "\n".join(lines(log_format=log_format))
     assert "asked" in written
     assert "Traceback" in written or "frames" in written
-    for secret in ("in-a-value", "in-a-header", "in-a-library", "in-a-message", "in-an-argument", "in-a-local"):
+    for secret in (
+        "in-a-value",
+        "in-a-header",
+        "in-a-library",
+        "in-a-message",
+        "in-an-argument",
+        "in-a-local",
+    ):
         assert secret not in written
 
 

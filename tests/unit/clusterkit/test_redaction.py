@@ -43,8 +43,9 @@ def test_a_credential_that_straddles_the_cut_vanishes_whole(canary: Canary) -> N
     "key",
     [
         "password", "Password", "DB_PASSWORD", "passwd", "api_key", "apiKey", "x-api-key", "accessToken",
-        "client_secret", "clientSecret", "Authorization", "Set-Cookie", "AWS_SECRET_ACCESS_KEY", "private_key",
-        "session_id", "totp", "otp", "pin", "credentials", "passphrase", "X-Nomad-Token",
+        "client_secret", "clientSecret", "Authorization", "Set-Cookie", "private_key",
+        "AWS_SECRET_ACCESS_KEY", "session_id", "totp", "otp", "pin", "credentials", "passphrase",
+        "X-Nomad-Token",
     ],
 )  # fmt: skip
 def test_what_a_key_calls_secret_is_hidden_whatever_it_looks_like(key: str) -> None:
@@ -125,8 +126,8 @@ def test_text_grows_at_most_by_what_replaces_it(text: str) -> None:
     "piece",
     [
         "a", "-", "eyJ", "eyJaaaaaaaa.", "-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "://", "://a", "://a:",
-        "password", "password=", 'password="', "password ", "secret\\", "bearer ", "basic ", "sk-", "A-Z ", "_token",
-        "Cookie: ", "--password ", "a_", "a:a",
+        "password", "password=", 'password="', "password ", "secret\\", "bearer ", "basic ", "sk-", "A-Z ",
+        "_token", "Cookie: ", "--password ", "a_", "a:a",
     ],
 )  # fmt: skip
 def test_no_text_makes_redaction_slow(piece: str) -> None:

@@ -114,7 +114,9 @@ def test_these_addresses_are_this_machine(host: str) -> None:
     assert load_settings(ShopSettings, host=host).is_loopback
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "hearth.lan", "", "localhost.evil.example", "1"])
+@pytest.mark.parametrize(
+    "host", ["0.0.0.0", "::", "192.168.1.5", "hearth.lan", "", "localhost.evil.example", "1"]
+)
 def test_these_addresses_are_not(host: str) -> None:
     assert not is_loopback(host)
 

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,12 @@ async def test_a_full_disk_is_said_and_leaves_the_database_whole(path: Path) -> 
     assert check(path) == "ok"
 
 
+def fill(ballast: Path) -> None:
+    with suppress(OSError), ballast.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(4096))
+
+
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
@@ -183,9 +190,7 @@ async def test_a_disk_that_is_really_full_leaves_the_database_whole(tiny_disk: P
         await make_table(database)
         await database.write(note("kept"))
         ballast = tiny_disk / "ballast"
-        with pytest.raises(OSError, match="No space left"), ballast.open("wb", buffering=0) as file:
-            while True:
-                file.write(bytes(4096))
+        fill(ballast)
         async with asyncio.timeout(30):
             with pytest.raises(StorageFullError, match="nothing was half-written"):
                 await database.write(note("x" * 100_000))
@@ -198,6 +203,7 @@ async def test_a_disk_that_is_really_full_leaves_the_database_whole(tiny_disk: P
 
 WRITE_FOR_EVER = """
 import asyncio, itertools, sys
+from contextlib import suppress
 from pathlib import Path
 from clusterkit.storage import Database, sqlite_url
 from tests.unit.clusterkit.test_storage import make_table, note
@@ -217,7 +223,7 @@ asyncio.run(main())
 
 async def test_a_writer_that_is_killed_loses_nothing_that_it_acknowledged(path: Path) -> None:
     command = [sys.executable, "-c", WRITE_FOR_EVER, str(path)]
-    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220 - it outlives no test
     assert child.stdout is not None
     acknowledged = [child.stdout.readline().strip() for _ in range(200)]
     os.kill(child.pid, signal.SIGKILL)
@@ -235,7 +241,9 @@ async def test_two_processes_may_write_at_once(path: Path) -> None:
     async with Database(sqlite_url(path)) as one, Database(sqlite_url(path)) as other:
         await make_table(one)
         writes = [
-            database.write(note(f"{name}{n}")) for n in range(30) for name, database in (("a", one), ("b", other))
+            database.write(note(f"{name}{n}"))
+            for n in range(30)
+            for name, database in (("a", one), ("b", other))
         ]
         await asyncio.gather(*writes)
         assert len(await texts(other)) == 60

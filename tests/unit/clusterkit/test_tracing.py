@@ -60,7 +60,7 @@ def test_a_trace_is_continued_with_a_span_of_its_own(header: str) -> None:
         f"00_{TRACE_ID}_{SPAN_ID}_01",
         f"00-{TRACE_ID}-{SPAN_ID}-zz",
         VALID + "\n" + VALID,
-        "٠٠" + VALID[2:],
+        "\u0660\u0660" + VALID[2:],
     ],
 )
 def test_a_malformed_header_starts_a_new_trace(header: str | None) -> None:

@@ -27,7 +27,9 @@ def launch(tmp_path: Path) -> Launch:
     key_file = tmp_path / "key"
     key_file.write_text(KEY + "\n")
     model = tmp_path / "model.gguf"
-    return Launch(model_path=model, alias="m", context=512, threads=3, port=1234, key_file=key_file)
+    return Launch(
+        model_path=model, alias="m", context=512, threads=3, repeat_penalty=1.1, port=1234, key_file=key_file
+    )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +47,8 @@ def test_no_engine_has_the_key_on_its_command_line(
 def test_a_python_engine_reads_back_what_it_was_started_with(launch: Launch) -> None:
     options = read_options(list(PythonEngine("some.module").command(launch)[3:]))
     assert (options.model, options.alias) == (str(launch.model_path), "m")
-    assert (options.context, options.threads, options.key) == (512, 3, KEY)
+    assert (options.context, options.threads, options.repeat_penalty) == (512, 3, 1.1)
+    assert options.key == KEY
 
 
 def test_llama_server_listens_on_loopback_with_no_page_and_its_own_options(launch: Launch) -> None:
@@ -103,7 +106,7 @@ def stub() -> StubModel:
 
 @pytest.fixture
 def client(stub: StubModel) -> httpx.AsyncClient:
-    transport = httpx.ASGITransport(model_app(stub, "small"))
+    transport = httpx.ASGITransport(model_app(stub, "small", repeat_penalty=1.1))
     return httpx.AsyncClient(transport=transport, base_url="http://model")
 
 
@@ -116,9 +119,18 @@ async def test_the_answer_names_the_model_and_not_its_path(
     stub.go_on.release()
     answer = await client.post(CHAT, json=body(temperature=0.5, stop=["."], unknown="dropped"))
     assert answer.json()["model"] == "small"
-    assert stub.asked == [
-        {"messages": [{"role": "user", "content": "hi"}], "temperature": 0.5, "stop": ["."], "stream": False}
-    ]
+    (asked,) = stub.asked
+    assert asked.pop("messages") == [{"role": "user", "content": "hi"}]
+    assert asked == {"temperature": 0.5, "stop": ["."], "repeat_penalty": 1.1, "stream": False}
+
+
+async def test_the_sampling_default_holds_only_for_requests_that_bring_none(
+    stub: StubModel, client: httpx.AsyncClient
+) -> None:
+    stub.go_on.release(2)
+    for given in ({}, {"repeat_penalty": 1.5}):
+        await client.post(CHAT, json=body(**given))
+    assert [asked["repeat_penalty"] for asked in stub.asked] == [1.1, 1.5]
 
 
 async def test_requests_take_turns_on_the_model(stub: StubModel, client: httpx.AsyncClient) -> None:

@@ -1,16 +1,15 @@
-"""A whole Hearth on free ports, with the real model, for the tests that need one."""
+"""A whole Hearth on free ports, with the real model, commanded as a person would."""
 
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import psutil
-import pytest
 
 from clusterkit.settings import environment
 from tests.servers.free_ports import free_ports
@@ -18,7 +17,7 @@ from tests.servers.free_ports import free_ports
 
 @dataclass
 class House:
-    """One Hearth in a folder of its own, commanded as a person would."""
+    """One Hearth in a folder of its own."""
 
     home: Path
     gateway_port: int
@@ -98,29 +97,13 @@ class House:
 
 
 def make_house(folder: Path) -> House:
+    """A Hearth on free ports that does not run yet."""
     gateway, agent = free_ports(2)
     return House(folder, gateway, agent)
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    """A Hearth that does not run yet; stopped afterwards."""
-    made = make_house(tmp_path / "hearth")
-    yield made
-    _end(made)
-
-
-@pytest.fixture(scope="session")
-def running_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    """A running Hearth that tests share; they must leave it as they found it."""
-    made = make_house(tmp_path_factory.mktemp("running") / "hearth")
-    started = made.hearth("up", "--detach")
-    assert started.returncode == 0, started.stdout + started.stderr
-    yield made
-    _end(made)
-
-
-def _end(house: House) -> None:
+def end_house(house: House) -> None:
+    """Stop everything that belongs to a Hearth."""
     house.hearth("down")
     for process in house.processes():
         process.send_signal(signal.SIGKILL)

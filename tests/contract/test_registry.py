@@ -1,0 +1,206 @@
+"""What every registry does, the one of one machine and the fake alike."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from clusterkit.local_registry import LocalRegistry
+from clusterkit.registry import Instance, Registry
+from clusterkit.testing import FakeClock, FakeRegistry
+
+Value = TypeVar("Value")
+
+AGENT = Instance(service="agent", id="agent-1", address="127.0.0.1", port=4000, meta={"model": "tiny"})
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture(params=["fake", "local"])
+async def registry(
+    request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path
+) -> AsyncIterator[Registry]:
+    if request.param == "fake":
+        yield FakeRegistry(clock)
+        return
+    async with LocalRegistry(tmp_path / "run" / "registry.db", clock) as local:
+        yield local
+
+
+async def while_time_passes(clock: FakeClock, work: Coroutine[Any, Any, Value]) -> Value:
+    """The result of `work`, moving the clock on whenever something sleeps on it."""
+    task = asyncio.ensure_future(work)
+    async with asyncio.timeout(30):
+        while not task.done():
+            if clock.sleepers:
+                await clock.advance(0.05)
+            await asyncio.sleep(0)
+    return await task
+
+
+async def only(registry: Registry) -> Instance:
+    (instance,) = await registry.instances()
+    return instance
+
+
+async def test_an_instance_is_unhealthy_until_its_first_heartbeat(registry: Registry) -> None:
+    await registry.register(replace(AGENT, healthy=True), ttl=8)
+    assert await only(registry) == replace(AGENT, healthy=False, detail="no heartbeat yet")
+    await registry.heartbeat(AGENT.id, healthy=True)
+    assert await only(registry) == replace(AGENT, healthy=True)
+
+
+async def test_a_heartbeat_tells_why_something_is_not_healthy(registry: Registry) -> None:
+    await registry.register(AGENT, ttl=8)
+    await registry.heartbeat(AGENT.id, healthy=False, detail="no model", meta={"model": ""})
+    assert await only(registry) == replace(AGENT, detail="no model", meta={"model": ""})
+    await registry.heartbeat(AGENT.id, healthy=True)
+    assert await only(registry) == replace(AGENT, healthy=True, meta={"model": ""})
+
+
+async def test_an_instance_that_falls_silent_is_unhealthy_when_its_time_is_over(
+    registry: Registry, clock: FakeClock
+) -> None:
+    await registry.register(AGENT, ttl=8)
+    await registry.heartbeat(AGENT.id, healthy=True)
+    await clock.advance(7.9)
+    assert (await only(registry)).healthy
+    await registry.heartbeat(AGENT.id, healthy=True)
+    await clock.advance(7.9)
+    assert (await only(registry)).healthy
+    await clock.advance(0.2)
+    silent = await only(registry)
+    assert (silent.healthy, silent.detail) == (False, "heartbeat lapsed")
+    await registry.heartbeat(AGENT.id, healthy=True)
+    assert await only(registry) == replace(AGENT, healthy=True)
+
+
+async def test_instances_are_found_by_service_in_order(registry: Registry) -> None:
+    for service, number in (("b", 2), ("b", 1), ("a", 9)):
+        await registry.register(replace(AGENT, service=service, id=f"{service}-{number}"), ttl=8)
+    assert [instance.id for instance in await registry.instances()] == ["a-9", "b-1", "b-2"]
+    assert [instance.id for instance in await registry.instances("b")] == ["b-1", "b-2"]
+    assert await registry.instances("nobody") == ()
+
+
+async def test_registering_again_replaces(registry: Registry) -> None:
+    await registry.register(AGENT, ttl=8)
+    await registry.heartbeat(AGENT.id, healthy=True)
+    await registry.register(replace(AGENT, port=4001, meta={}), ttl=8)
+    assert await only(registry) == replace(AGENT, port=4001, meta={}, detail="no heartbeat yet")
+
+
+async def test_what_is_deregistered_is_gone_and_unknown_ids_are_ignored(registry: Registry) -> None:
+    await registry.register(AGENT, ttl=8)
+    await registry.deregister(AGENT.id)
+    await registry.deregister(AGENT.id)
+    await registry.heartbeat(AGENT.id, healthy=True)
+    assert await registry.instances() == ()
+
+
+async def test_every_change_moves_the_index_and_sameness_does_not(registry: Registry) -> None:
+    index = await registry.wait_for_change(0, timeout=60)
+    assert index > 0
+
+    async def moved() -> bool:
+        nonlocal index
+        before, index = index, await registry.wait_for_change(0, timeout=60)
+        return index > before
+
+    await registry.register(AGENT, ttl=8)
+    assert await moved()
+    await registry.heartbeat(AGENT.id, healthy=True)
+    assert await moved()
+    await registry.heartbeat(AGENT.id, healthy=True)
+    assert not await moved()
+    await registry.heartbeat(AGENT.id, healthy=True, meta={"model": "other"})
+    assert await moved()
+    await registry.heartbeat(AGENT.id, healthy=False, detail="x")
+    assert await moved()
+    await registry.deregister(AGENT.id)
+    assert await moved()
+    await registry.deregister(AGENT.id)
+    assert not await moved()
+
+
+async def test_a_waiter_is_told_of_a_change(registry: Registry, clock: FakeClock) -> None:
+    index = await registry.wait_for_change(0, timeout=60)
+    waiter = asyncio.create_task(registry.wait_for_change(index, timeout=60))
+    await registry.register(AGENT, ttl=8)
+    assert await while_time_passes(clock, asyncio.wait_for(waiter, None)) == index + 1
+    assert clock.monotonic() < 1
+
+
+async def test_a_waiter_is_told_of_a_lapse(registry: Registry, clock: FakeClock) -> None:
+    await registry.register(AGENT, ttl=8)
+    await registry.heartbeat(AGENT.id, healthy=True)
+    index = await registry.wait_for_change(0, timeout=60)
+    assert await while_time_passes(clock, registry.wait_for_change(index, timeout=60)) > index
+    assert 8 <= clock.monotonic() < 9
+    assert not (await only(registry)).healthy
+
+
+async def test_a_waiter_waits_no_longer_than_it_said(registry: Registry, clock: FakeClock) -> None:
+    index = await registry.wait_for_change(0, timeout=60)
+    assert await while_time_passes(clock, registry.wait_for_change(index, timeout=3)) == index
+    assert 3 <= clock.monotonic() < 4
+
+
+async def test_a_heartbeat_as_expected_wakes_no_waiter(registry: Registry, clock: FakeClock) -> None:
+    await registry.register(AGENT, ttl=1)
+    await registry.heartbeat(AGENT.id, healthy=True)
+    index = await registry.wait_for_change(0, timeout=60)
+
+    async def beat_for_ever() -> None:
+        while True:
+            await clock.sleep(0.5)
+            await registry.heartbeat(AGENT.id, healthy=True)
+
+    beating = asyncio.create_task(beat_for_ever())
+    assert await while_time_passes(clock, registry.wait_for_change(index, timeout=3)) == index
+    beating.cancel()
+    assert clock.monotonic() >= 3
+
+
+async def test_values_are_kept_by_key(registry: Registry) -> None:
+    assert await registry.kv_get("key") is None
+    await registry.kv_put("key", "one")
+    await registry.kv_put("key", "zwei ü")
+    assert await registry.kv_get("key") == "zwei ü"
+    await registry.kv_delete("key")
+    await registry.kv_delete("key")
+    assert await registry.kv_get("key") is None
+
+
+async def test_a_lock_has_one_owner_until_it_is_given_back_or_its_time_is_over(
+    registry: Registry, clock: FakeClock
+) -> None:
+    assert await registry.acquire_lock("wake", "ada", ttl=10)
+    assert not await registry.acquire_lock("wake", "bob", ttl=10)
+    assert await registry.acquire_lock("sleep", "bob", ttl=10)
+    await clock.advance(9)
+    assert await registry.acquire_lock("wake", "ada", ttl=10)
+    await clock.advance(9)
+    assert not await registry.acquire_lock("wake", "bob", ttl=10)
+    await registry.release_lock("wake", "bob")
+    assert not await registry.acquire_lock("wake", "bob", ttl=10)
+    await registry.release_lock("wake", "ada")
+    assert await registry.acquire_lock("wake", "bob", ttl=10)
+    await clock.advance(10.1)
+    assert await registry.acquire_lock("wake", "ada", ttl=10)
+
+
+async def test_of_many_that_want_a_lock_at_once_one_gets_it(registry: Registry) -> None:
+    got = await asyncio.gather(*(registry.acquire_lock("wake", str(n), ttl=10) for n in range(20)))
+    assert got.count(True) == 1
+
+
+def test_an_instance_knows_its_url() -> None:
+    assert replace(AGENT, base_path="/experts/main").url == "http://127.0.0.1:4000/experts/main"
+    assert replace(AGENT, address="::1").url == "http://[::1]:4000"
