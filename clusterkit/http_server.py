@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 
 import psutil
@@ -21,8 +22,14 @@ class BindError(HearthError):
 class HttpServer(uvicorn.Server):
     """uvicorn on sockets that are open already, leaving signals to the program around it."""
 
-    def __init__(self, app: ASGIApp, *, grace_seconds: int) -> None:
-        """Serve `app`; at the end requests in flight get `grace_seconds` to finish."""
+    def __init__(
+        self, app: ASGIApp, *, grace_seconds: int, at_shutdown: Callable[[], None] | None = None
+    ) -> None:
+        """Serve `app`; at the end requests in flight get `grace_seconds` to finish.
+
+        `at_shutdown` is called before that, to end streams which would go on for ever.
+        """
+        self._at_shutdown = at_shutdown
         super().__init__(
             uvicorn.Config(
                 app,
@@ -40,6 +47,12 @@ class HttpServer(uvicorn.Server):
     def capture_signals(self) -> AbstractContextManager[None]:  # type: ignore[override]
         """Capture none: uvicorn would raise them again at the end and cut our own clean-up short."""
         return nullcontext()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See `uvicorn.Server.shutdown`."""
+        if self._at_shutdown is not None:
+            self._at_shutdown()
+        await super().shutdown(sockets)
 
     def stop(self) -> None:
         """Begin to shut down."""

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from clusterkit.errors import HearthError
 
 DONE = b"data: [DONE]\n\n"
+CLIENT_LEFT = 499  #: logged and counted, never sent; the code nginx uses for a client that went away
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter"]
 
 
@@ -53,6 +54,21 @@ def error_body(
 ) -> dict[str, dict[str, str | None]]:
     """An error object as OpenAI's clients expect it."""
     return {"error": {"message": message, "type": type, "param": param, "code": code or type}}
+
+
+class ErrorDetail(BaseModel):
+    """What went wrong."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorAnswer(BaseModel):
+    """The body of every answer that is an error, for the descriptions of our APIs."""
+
+    error: ErrorDetail
 
 
 class ChatMessage(BaseModel):

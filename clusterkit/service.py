@@ -17,13 +17,13 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from clusterkit.body_limit import BodyLimit
 from clusterkit.errors import HearthError
 from clusterkit.http_server import HttpServer, listen
 from clusterkit.metrics import Metrics, MetricsMiddleware
-from clusterkit.openai_wire import ApiError
+from clusterkit.openai_wire import ApiError, ErrorAnswer
 from clusterkit.origin_guard import OriginGuard
 from clusterkit.registry import Instance, Registry
+from clusterkit.request_body import TOO_LARGE, BodyLimit
 from clusterkit.settings import ServiceSettings
 from clusterkit.tracing import TraceMiddleware
 
@@ -31,6 +31,14 @@ HEARTBEAT_SECONDS = 2.0  #: between heartbeats of a healthy service
 UNHEALTHY_HEARTBEAT_SECONDS = 0.2  #: while it is not yet healthy, so that others see it come up at once
 HEARTBEAT_TTL_SECONDS = 8.0  #: after so long without a heartbeat a service counts as gone
 SHUTDOWN_SECONDS = 5  #: what requests in flight get to finish at shutdown
+
+#: How every endpoint answers when it cannot do what it was asked.
+ERRORS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "The request cannot be carried out.", "model": ErrorAnswer},
+    "5XX": {"description": "The service cannot carry it out now.", "model": ErrorAnswer},
+}
+UNWELL: dict[str, Any] = {"description": "A check failed.", "model": dict[str, Any]}
+METRICS: dict[str, Any] = {"content": {"text/plain": {}, "application/openmetrics-text": {}}}
 
 log = structlog.get_logger()
 
@@ -81,18 +89,18 @@ InstanceList = Callable[[str, int], Sequence[Instance]]  #: (address, port) → 
 def control_app(name: str, *, health: HealthProbe, metrics: Metrics) -> FastAPI:
     """A FastAPI application with `/health`, `/metrics` and all errors in OpenAI's shape."""
     # The interactive documentation pages load scripts from another host, so they are off.
-    app = FastAPI(title=name, docs_url=None, redoc_url=None)
+    app = FastAPI(title=name, docs_url=None, redoc_url=None, responses=ERRORS)
     app.add_middleware(BodyLimit)
     app.add_middleware(MetricsMiddleware, metrics=metrics)
 
-    @app.get("/health", tags=["operations"])
+    @app.get("/health", tags=["operations"], responses={503: UNWELL})
     async def get_health() -> JSONResponse:
         """200 when the service can do its job, else 503 and which check failed."""
         state = await _ask(health)
         headers = {} if state.ok else {"retry-after": "2"}
         return JSONResponse(state.as_dict(name), 200 if state.ok else 503, headers)
 
-    @app.get("/metrics", tags=["operations"])
+    @app.get("/metrics", tags=["operations"], response_class=Response, responses={200: METRICS})
     async def get_metrics(request: Request) -> Response:
         """Prometheus metrics; OpenMetrics with trace exemplars when asked for."""
         body, content_type = metrics.render(request.headers.get("accept", ""))
@@ -134,7 +142,7 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
             404: f"There is nothing at {request.url.path}.",
             405: f"{request.method} is not allowed at {request.url.path}.",
         }
-        codes = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+        codes = {400: "invalid_json", 404: "not_found", 405: "method_not_allowed", 413: TOO_LARGE}
         status = error.status_code
         made = ApiError(messages.get(status, str(error.detail)), status=status, code=codes.get(status))
         response = _render(made)
@@ -170,18 +178,20 @@ async def serve(
     instances: InstanceList | None = None,
     authenticated: bool = False,
     allowed_hosts: Sequence[str] = (),
+    at_shutdown: Callable[[], None] | None = None,
 ) -> None:
     """Run `app` until SIGTERM or SIGINT, announced in the registry.
 
     `instances` lists what to announce and how healthy each is, asked at every heartbeat; by default
     the service announces itself with the health of `health`. `authenticated` says that every caller
-    has to present credentials, which a listener beyond loopback needs. Raises `BindError`.
+    has to present credentials, which a listener beyond loopback needs. `at_shutdown` ends streams
+    that would go on for ever. Raises `BindError`.
     """
     prefix = str(type(settings).model_config.get("env_prefix", ""))
     opened = await asyncio.to_thread(listen, settings, prefix, authenticated=authenticated)
     address, port = opened.getsockname()[:2]
     guarded = TraceMiddleware(OriginGuard(app, allowed_hosts=(settings.host, *allowed_hosts)))
-    server = HttpServer(guarded, grace_seconds=SHUTDOWN_SECONDS)
+    server = HttpServer(guarded, grace_seconds=SHUTDOWN_SECONDS, at_shutdown=at_shutdown)
     own_id = f"{name}-{secrets.token_hex(4)}"
 
     async def announced(state: Health) -> Sequence[Instance]:

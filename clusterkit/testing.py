@@ -308,8 +308,8 @@ def scripted_app(turns: Sequence[Turn]) -> FastAPI:
 
     @app.post("/{prefix:path}chat/completions")
     async def chat(request: Request) -> Response:
-        turn = turns[min(len(asked), len(turns) - 1)]
         body = await request.json()
+        turn = turns[min(len(asked), len(turns) - 1)]
         entry: dict[str, Any] = {"body": body, "headers": dict(request.headers), "finished": False}
         asked.append(entry)
         await asyncio.sleep(turn.stall_seconds)

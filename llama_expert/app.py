@@ -14,9 +14,9 @@ from clusterkit.clock import Clock
 from clusterkit.exchange import Headers, UpstreamBroken, UpstreamError, UpstreamRequest
 from clusterkit.forward import as_api_error, forward
 from clusterkit.metrics import Metrics, exemplar
-from clusterkit.openai_wire import ApiError
+from clusterkit.openai_wire import CLIENT_LEFT, ApiError
 from clusterkit.registry import Instance
-from clusterkit.request_body import read_body
+from clusterkit.request_body import MAX_BODY_BYTES, read_body
 from clusterkit.service import Check, Health, control_app
 from clusterkit.tokens import send_error
 from clusterkit.tracing import child_traceparent
@@ -26,9 +26,7 @@ from llama_expert.supervisor import ExpertState, Supervisor
 
 SERVICE = "llama_expert"
 BASE_PATH = "/experts"
-MAX_BODY_BYTES = 8 * 1024 * 1024
 RETRY_AFTER_SECONDS = 2.0  #: what a client is told while a model server is coming up
-CLIENT_LEFT = 499  #: logged and counted, never sent; the code nginx uses for it
 #: The rest of the model server's paths (its slots, its props) are none of the callers' business.
 _PROXIED = re.compile(r"/experts/(?P<expert>[a-z][a-z0-9_-]*)(?P<path>/v1(?:/[a-z0-9_-]+)+)")
 
@@ -186,7 +184,7 @@ def _meta(state: ExpertState) -> Mapping[str, str]:
     if state.spec is None or not state.ready:
         return {}
     spec = state.spec
-    told = {"model": spec.name, "tools": str(spec.tools).lower()}
+    told = {"model": spec.name, "tools": str(spec.tools).lower(), "context": str(state.context)}
     return told if spec.package is None else {**told, "built_in": "true"}
 
 

@@ -48,6 +48,7 @@ class ExpertState:
     restarts: int = 0
     refused: tuple[Refusal, ...] = ()
     spec: ModelSpec | None = None  #: the active model's entry in the catalogue
+    context: int = 0  #: tokens the server was started with
 
     @property
     def ready(self) -> bool:
@@ -120,6 +121,7 @@ class Supervisor:
             kept.restarts,
             given.refused,
             spec=given.model,
+            context=kept.model.context or self._running.context,
         )
 
     async def run(self) -> None:

@@ -16,7 +16,7 @@ from clusterkit.clock import Clock
 from clusterkit.exchange import Headers, UpstreamError, UpstreamRequest
 from clusterkit.forward import Forwarded, UpstreamUnavailable, as_api_error, forward, send_answer
 from clusterkit.metrics import Metrics, exemplar
-from clusterkit.openai_wire import ApiError
+from clusterkit.openai_wire import CLIENT_LEFT, ApiError
 from clusterkit.request_body import read_body
 from clusterkit.tokens import send_error
 from clusterkit.tracing import child_traceparent, current_trace
@@ -24,7 +24,6 @@ from clusterkit.upstream import UpstreamPool
 from moe_gateway.routing import RETRY_AFTER_S, Backend, RoutingTable, Target, in_turn, route
 
 PATHS = frozenset(["/v1/chat/completions"])  #: what the data plane serves
-CLIENT_LEFT = 499  #: logged and counted, never sent; the code nginx uses for it
 
 log = structlog.get_logger()
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from clusterkit.request_body import MAX_BODY_BYTES
 from clusterkit.settings import ServiceSettings, settings_config
 
 SERVICE = "moe_gateway"  #: the gateway's own name in the registry
@@ -23,7 +24,7 @@ class GatewaySettings(ServiceSettings):
         None, description="The expert catalogue, so that experts are listed even while they are down."
     )
     max_body_bytes: int = Field(
-        8 * 1024 * 1024, ge=1024, description="Largest request body that is accepted, in bytes."
+        MAX_BODY_BYTES, ge=1024, description="Largest request body that is accepted, in bytes."
     )
     connect_timeout_s: float = Field(
         2.0, gt=0, description="Seconds for a connection to a model server before the next one is tried."

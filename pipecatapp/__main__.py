@@ -4,7 +4,7 @@ import asyncio
 import random
 import sys
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +39,8 @@ from pipecatapp.tools.system_status import SystemStatus
 from pipecatapp.web.app import make_app
 from pipecatapp.web.chat import chat_routes
 from pipecatapp.web.feeds import feed_routes
-from pipecatapp.web.health import agent_health, tools_for_main
+from pipecatapp.web.health import agent_health
+from pipecatapp.web.main_model import look_up_main_model
 from pipecatapp.web.messages import Inbox, Room, callback_rule, message_routes
 from pipecatapp.web.turns import Turns
 
@@ -101,6 +102,7 @@ class Agent:
     app: ASGIApp
     turns: Turns
     health: HealthProbe
+    at_shutdown: Callable[[], None]
 
 
 @asynccontextmanager
@@ -137,7 +139,8 @@ async def open_agent(settings: PipecatappSettings, registry: Registry, clock: Cl
             waiting=settings.max_waiting_turns,
             timeout=settings.default_timeout_seconds,
             new_id=new_id,
-            tools=tools_for_main(registry, tools),
+            model=lambda: look_up_main_model(registry),
+            tools=tools.names,
         )
         inbox = Inbox(turns=turns, room=room, clock=clock, http=http, may_call=callback_rule(registry))
         stack.push_async_callback(inbox.close)
@@ -161,7 +164,7 @@ async def open_agent(settings: PipecatappSettings, registry: Registry, clock: Cl
             ],
         )
         guarded = BearerGuard(app, ensure_token(settings.secrets_dir, SERVICE), paths=("/v1/",))
-        yield Agent(guarded, turns, health)
+        yield Agent(guarded, turns, health, room.close)
 
 
 async def main() -> None:
@@ -174,7 +177,14 @@ async def main() -> None:
         open_agent(settings, registry, clock) as agent,
     ):
         log.info("starting", workflow=settings.workflow)
-        await serve(agent.app, name=SERVICE, settings=settings, registry=registry, health=agent.health)
+        await serve(
+            agent.app,
+            name=SERVICE,
+            settings=settings,
+            registry=registry,
+            health=agent.health,
+            at_shutdown=agent.at_shutdown,
+        )
 
 
 if __name__ == "__main__":

@@ -23,12 +23,7 @@ class RecordedModels:
     async def chat(self, call: ChatCall, on_text: Callable[[str], Awaitable[None]]) -> ModelReply:
         """See `Models.chat`."""
         run = self._run
-        async with run.engine.events.action(
-            task_id=run.run_id,
-            agent_id=run.agent_id,
-            action_type=ActionType.LLM_INFERENCE,
-            entities=(run.entity(self._path), f"model:{call.model}"),
-        ) as action:
+        async with run.action(ActionType.LLM_INFERENCE, self._path, about=(f"model:{call.model}",)) as action:
             reply = await run.engine.models.chat(call, on_text)
             action.tokens(reply.tokens_in, reply.tokens_out)
         return reply
@@ -57,13 +52,11 @@ class RecordedTools:
         result: ToolResult | None = None
         problem = "cancelled"
         try:
-            async with run.engine.events.action(
-                task_id=run.run_id,
-                agent_id=run.agent_id,
-                action_type=ActionType.TOOL_CALL,
+            async with run.action(
+                ActionType.TOOL_CALL,
+                self._path,
                 tool_name=name,
                 tool_parameters=arguments if isinstance(arguments, Mapping) else {"arguments": arguments},
-                entities=(run.entity(self._path),),
             ) as action:
                 result = await self._carry_out(name, arguments)
                 action.output(result.data)

@@ -56,7 +56,7 @@ class WorkflowRunner:
         before anything runs, `RunFailedError` when a node fails or the time is up.
         """
         values = check_inputs(graph, inputs)
-        run = RunState(self._engine, run_id, agent_id, graph.name, listener, Speech(listener))
+        run = RunState(self._engine, run_id, agent_id, graph.name, graph.source, listener, Speech(listener))
         started = self._engine.clock.monotonic()
         listener(RunStarted(run_id, graph.name))
         status, outputs = Status.CANCELLED, {}

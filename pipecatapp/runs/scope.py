@@ -120,12 +120,7 @@ class _NodeRun:
         started = run.engine.clock.monotonic()
         status, failure = Status.CANCELLED, None
         try:
-            async with run.engine.events.action(
-                task_id=run.run_id,
-                agent_id=run.agent_id,
-                action_type=ActionType.PLAN_STEP_EXECUTION,
-                entities=(run.entity(self._path),),
-            ):
+            async with run.action(ActionType.PLAN_STEP_EXECUTION, self._path):
                 branch = await attempt(run, node, self._path, number, self._names, body)
             status = Status.SUCCEEDED
             return branch

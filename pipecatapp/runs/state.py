@@ -1,10 +1,13 @@
 """What the parts of one run share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from typing import Any
 
 from clusterkit.clock import Clock
-from clusterkit.event_log import EventLog
+from clusterkit.event_log import Action, EventLog
+from clusterkit.events import ActionType
 from pipecatapp.nodes.base import Models
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.runs.events import Listener, Speech
@@ -34,11 +37,28 @@ class RunState:
     run_id: str
     agent_id: str
     workflow: str
+    file: str  #: where the workflow was read from
     listener: Listener
     speech: Speech
     records: dict[str, NodeRecord] = field(default_factory=dict)
     tool_calls: list[ToolCallRecord] = field(default_factory=list)
 
-    def entity(self, path: str) -> str:
-        """How the event log names a node."""
-        return f"{self.workflow}#{path}"
+    def action(
+        self,
+        action_type: ActionType,
+        path: str,
+        *,
+        tool_name: str | None = None,
+        tool_parameters: Mapping[str, Any] | None = None,
+        about: tuple[str, ...] = (),
+    ) -> AbstractAsyncContextManager[Action]:
+        """Record what the node at `path` does; `about` names what else it concerns."""
+        return self.engine.events.action(
+            task_id=self.run_id,
+            agent_id=self.agent_id,
+            action_type=action_type,
+            tool_name=tool_name,
+            tool_parameters=tool_parameters,
+            files=(self.file,),
+            entities=(f"{self.workflow}#{path}", *about),
+        )

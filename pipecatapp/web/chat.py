@@ -8,10 +8,12 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, Field
+from starlette.types import Receive, Scope, Send
 
 from clusterkit.clock import Clock
 from clusterkit.errors import HearthError
 from clusterkit.openai_wire import (
+    CLIENT_LEFT,
     DONE,
     ApiError,
     ChatMessage,
@@ -25,8 +27,7 @@ from clusterkit.openai_wire import (
 from pipecatapp.runs.records import RunResult
 from pipecatapp.web.turns import RunningTurn, Turn, Turns, as_api_error, tokens_of, turn_of
 
-CLIENT_LEFT = 499  #: never sent; the code nginx uses for it
-
+EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {}}}  #: for the API's description
 Value = TypeVar("Value")
 
 
@@ -40,7 +41,7 @@ def chat_routes(turns: Turns, model: str, clock: Clock) -> APIRouter:
     """`/v1/chat/completions` (for services) and `/api/chat` (for the page)."""
     router = APIRouter(tags=["chat"])
 
-    @router.post("/v1/chat/completions")
+    @router.post("/v1/chat/completions", responses={200: EVENT_STREAM})
     async def chat_completions(asked: ChatRequest, request: Request) -> Response:
         """Answer the last message of a conversation."""
         _check(asked, model)
@@ -50,7 +51,7 @@ def chat_routes(turns: Turns, model: str, clock: Clock) -> APIRouter:
             return await _streamed(turns, turn, made, request, wants_usage=asked.wants_usage)
         return await _while_connected(request, lambda: _whole(turns, turn, made))
 
-    @router.post("/api/chat")
+    @router.post("/api/chat", response_class=StreamingResponse, responses={200: EVENT_STREAM})
     async def page_chat(asked: PageRequest, request: Request) -> Response:
         """The same for the chat page, always streamed."""
         turn = turn_of(asked.messages)
@@ -103,27 +104,36 @@ async def _whole(turns: Turns, turn: Turn, made: _Answer) -> Response:
     return JSONResponse({**body, "hearth": _about(result)})
 
 
+class _TurnStream(StreamingResponse):
+    """An event stream that ends its turn with itself, however it ends."""
+
+    def __init__(self, turn: AsyncExitStack, body: AsyncIterator[bytes]) -> None:
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        super().__init__(body, media_type="text/event-stream", headers=headers)
+        self._turn = turn
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # Not in the body itself: one that is never begun would never end its turn, and where the
+        # client's leaving interrupts it, it cannot wait for anything.
+        async with self._turn:
+            await super().__call__(scope, receive, send)
+
+
 async def _streamed(
     turns: Turns, turn: Turn, made: _Answer, request: Request, *, wants_usage: bool
 ) -> Response:
-    stack = AsyncExitStack()
-    try:
-        running = await stack.enter_async_context(turns.run(turn))
-        pieces = running.pieces()
-        # A turn that fails before its first word can still be answered with the right status.
-        first = await _while_connected(request, lambda: anext(pieces, None))
-    except BaseException as error:
-        await stack.aclose()
-        if isinstance(error, HearthError):
+    async with AsyncExitStack() as stack:
+        try:
+            running = await stack.enter_async_context(turns.run(turn))
+            pieces = running.pieces()
+            # A turn that fails before its first word can still be answered with the right status.
+            first = await _while_connected(request, lambda: anext(pieces, None))
+        except HearthError as error:
             raise as_api_error(error) from error
-        raise
-    body = _events(stack, running, first, pieces, made, wants_usage)
-    headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
-    return StreamingResponse(body, media_type="text/event-stream", headers=headers)
+        return _TurnStream(stack.pop_all(), _events(running, first, pieces, made, wants_usage))
 
 
 async def _events(
-    stack: AsyncExitStack,
     running: RunningTurn,
     first: str | None,
     pieces: AsyncIterator[str],
@@ -132,15 +142,14 @@ async def _events(
 ) -> AsyncIterator[bytes]:
     run_id = running.run_id
     try:
-        async with stack:
-            yield made.chunk(run_id, delta={"role": "assistant", "content": first or ""})
-            async for piece in pieces:
-                yield made.chunk(run_id, delta={"content": piece})
-            result = running.result
-            yield made.chunk(run_id, delta={}, finish_reason="stop", hearth=_about(result))
-            if wants_usage:
-                yield made.chunk(run_id, delta=None, usage=usage(*tokens_of(result)))
-            yield DONE
+        yield made.chunk(run_id, delta={"role": "assistant", "content": first or ""})
+        async for piece in pieces:
+            yield made.chunk(run_id, delta={"content": piece})
+        result = running.result
+        yield made.chunk(run_id, delta={}, finish_reason="stop", hearth=_about(result))
+        if wants_usage:
+            yield made.chunk(run_id, delta=None, usage=usage(*tokens_of(result)))
+        yield DONE
     except HearthError as error:
         problem = as_api_error(error)
         yield sse(error_body(problem.message, problem.type, problem.code))

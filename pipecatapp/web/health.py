@@ -1,18 +1,14 @@
 """Whether the agent can do its job."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
 
-from clusterkit.catalogue import SERVICE_PREFIX
 from clusterkit.errors import HearthError
 from clusterkit.event_log import EventLog
 from clusterkit.registry import Instance, Registry
 from clusterkit.service import Check, Health, HealthProbe
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.runs.library import WorkflowLibrary
-from pipecatapp.tools.registry import ToolRegistry
-
-MAIN_EXPERT = f"{SERVICE_PREFIX}main"  #: the expert whose model people are told about
+from pipecatapp.web.main_model import main_model
 
 
 def agent_health(
@@ -30,7 +26,7 @@ def agent_health(
     async def health() -> Health:
         await events.try_again()
         instances = await _instances(registry)
-        main = _main(instances or ())
+        main = main_model(instances or ())
         return Health(
             (
                 await _workflow(library, workflow),
@@ -39,27 +35,13 @@ def agent_health(
             ),
             info={
                 "environment": environment,
-                "model": main.meta.get("model", "") if main else "",
-                "built_in_model": main is not None and main.meta.get("built_in") == "true",
+                "model": main.name,
+                "built_in_model": main.built_in,
                 "broken_plugins": [plugin.file for plugin in nodes.broken],
             },
         )
 
     return health
-
-
-def tools_for_main(registry: Registry, tools: ToolRegistry) -> Callable[[], Awaitable[Sequence[str]]]:
-    """All tools, when the main expert's model of the moment is good enough for them, else none."""
-
-    async def offered() -> Sequence[str]:
-        main = _main(await registry.instances(MAIN_EXPERT))
-        return tools.names if main is not None and main.meta.get("tools") == "true" else ()
-
-    return offered
-
-
-def _main(instances: Sequence[Instance]) -> Instance | None:
-    return next((one for one in instances if one.service == MAIN_EXPERT and one.healthy), None)
 
 
 async def _instances(registry: Registry) -> tuple[Instance, ...] | None:

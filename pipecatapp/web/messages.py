@@ -12,7 +12,16 @@ import httpx
 import structlog
 from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
-from pydantic import AnyHttpUrl, BaseModel, ConfigDict, Field, SecretStr, model_validator
+from pydantic import (
+    AfterValidator,
+    AnyHttpUrl,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
 from clusterkit.clock import Clock
 from clusterkit.errors import HearthError
@@ -20,7 +29,8 @@ from clusterkit.openai_wire import ApiError, sse
 from clusterkit.registry import Registry
 from clusterkit.settings import is_loopback
 from clusterkit.tracing import child_traceparent
-from pipecatapp.web.turns import Turn, Turns
+from pipecatapp.web.chat import EVENT_STREAM
+from pipecatapp.web.turns import Turn, Turns, is_unicode
 
 CALLBACK_SECONDS = 10.0
 CALLBACK_ATTEMPTS = 3
@@ -31,6 +41,13 @@ MAX_MESSAGES = 64  #: messages under way at once
 log = structlog.get_logger()
 
 
+def _fits_a_header(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise ValueError("may hold printable ASCII characters without spaces only")
+    return value
+
+
 class ResponseChannel(BaseModel):
     """Where the answer to a message goes, and the proof that it is the answer."""
 
@@ -38,7 +55,15 @@ class ResponseChannel(BaseModel):
 
     response_id: Annotated[str, Field(min_length=1, max_length=200)]
     url: AnyHttpUrl
-    secret: Annotated[SecretStr, Field(min_length=16, max_length=200)]
+    secret: Annotated[SecretStr, Field(min_length=16, max_length=200), AfterValidator(_fits_a_header)]
+
+    @field_validator("url")
+    @classmethod
+    def _names_nobody(cls, value: AnyHttpUrl) -> AnyHttpUrl:
+        # A client would send them instead of the secret.
+        if value.username is not None or value.password is not None:
+            raise ValueError("must not hold a user name or password")
+        return value
 
 
 class Message(BaseModel):
@@ -53,6 +78,8 @@ class Message(BaseModel):
     def _says_something(self) -> Self:
         if not self.text.strip():
             raise ValueError("the text is blank")
+        if not is_unicode(self.text):
+            raise ValueError("the text holds half of a character")
         return self
 
 
@@ -61,22 +88,29 @@ class Room:
 
     def __init__(self) -> None:
         """Nobody listens yet."""
-        self._listeners: set[asyncio.Queue[str]] = set()
+        self._listeners: set[asyncio.Queue[str | None]] = set()
 
     def say(self, text: str) -> None:
-        """Speak; a listener that is far behind misses it."""
+        """Speak; a listener that is far behind misses the oldest of it."""
+        self._tell(text)
+
+    def close(self) -> None:
+        """Send everybody home."""
+        self._tell(None)
+
+    def _tell(self, what: str | None) -> None:
         for listener in self._listeners:
             if listener.full():
                 listener.get_nowait()
-            listener.put_nowait(text)
+            listener.put_nowait(what)
 
     async def listen(self) -> AsyncIterator[str]:
-        """What is spoken from now on."""
-        heard: asyncio.Queue[str] = asyncio.Queue(LISTENER_BACKLOG)
+        """What is spoken from now on, until the room closes."""
+        heard: asyncio.Queue[str | None] = asyncio.Queue(LISTENER_BACKLOG)
         self._listeners.add(heard)
         try:
-            while True:
-                yield await heard.get()
+            while (text := await heard.get()) is not None:
+                yield text
         finally:
             self._listeners.discard(heard)
 
@@ -153,9 +187,13 @@ class Inbox:
             except httpx.HTTPError as error:
                 problem = str(error)
                 continue
-            if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-                # A refusal is the receiver's decision, for example because the reply came too late.
-                log.info("message_answered", response_id=channel.response_id, status=answer.status_code)
+            told = {"response_id": channel.response_id, "status": answer.status_code}
+            if answer.is_success:
+                log.info("message_answered", **told)
+                return
+            if not answer.is_server_error:
+                # The receiver's decision, for example because the reply came too late.
+                log.warning("message_answer_refused", **told)
                 return
             problem = f"status {answer.status_code}"
         log.error("message_answer_lost", response_id=channel.response_id, problem=problem)
@@ -182,7 +220,7 @@ def message_routes(inbox: Inbox, room: Room) -> APIRouter:
         await inbox.take(message)
         return {"status": "accepted"}
 
-    @router.get("/spoken")
+    @router.get("/spoken", response_class=StreamingResponse, responses={200: EVENT_STREAM})
     async def get_spoken() -> StreamingResponse:
         """Server-sent events with every text that is spoken from now on."""
 

@@ -14,6 +14,7 @@ from pipecatapp.runs.events import Chunk, Restarted, RunEvent
 from pipecatapp.runs.library import WorkflowLibrary
 from pipecatapp.runs.records import InvalidInputError, RunFailedError, RunResult
 from pipecatapp.runs.runner import WorkflowRunner
+from pipecatapp.web.main_model import MainModel, recent
 from pipecatapp.workflow.errors import ErrorCode
 
 log = structlog.get_logger()
@@ -32,6 +33,11 @@ class Turn:
     history: Sequence[dict[str, Any]] = ()
 
 
+def is_unicode(text: str) -> bool:
+    """Whether `text` can be passed on: JSON may hold halves of characters, which no encoding can."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def turn_of(messages: Sequence[ChatMessage]) -> Turn:
     """The turn that a chat request asks for. Raises `ApiError` when a person has not said anything."""
     last = messages[-1]
@@ -41,7 +47,11 @@ def turn_of(messages: Sequence[ChatMessage]) -> Turn:
             status=400,
             param="messages",
         )
-    history = [{"role": one.role, "content": one.text()} for one in messages[:-1] if one.role != "tool"]
+    if not all(is_unicode(one.text()) for one in messages):
+        raise ApiError("A message holds half of a character.", status=400, param="messages")
+    # Tool calls and their results are another agent's; the calls would be left without results here.
+    said = (one for one in messages[:-1] if one.role not in ("tool", "function") and one.text())
+    history = [{"role": one.role, "content": one.text()} for one in said]
     return Turn(last.text(), history)
 
 
@@ -97,61 +107,55 @@ class Turns:
         waiting: int,
         timeout: float,
         new_id: Callable[[], str],
-        tools: Callable[[], Awaitable[Sequence[str]]],
+        model: Callable[[], Awaitable[MainModel]],
+        tools: Sequence[str],
     ) -> None:
-        """At most `running` turns run and `waiting` wait; each takes at most `timeout` seconds.
+        """At most `running` turns run and `waiting` wait; neither takes longer than `timeout` seconds.
 
-        `tools` names the tools that the model of the moment may be offered.
+        `model` tells of the model of the moment, which is offered `tools` when it is good enough.
         """
         self._runner, self._library, self._workflow = runner, library, workflow
         self._places, self._room = asyncio.Semaphore(running), running + waiting
-        self._present = 0
-        self._timeout, self._new_id, self._tools = timeout, new_id, tools
+        self._present: set[asyncio.Task[None]] = set()
+        self._timeout, self._new_id = timeout, new_id
+        self._model, self._tools = model, tools
 
     @asynccontextmanager
     async def run(self, turn: Turn) -> AsyncIterator[RunningTurn]:
         """Run `turn`; leaving the block early stops it. Raises `ApiError` (429) when too many wait."""
-        if self._present >= self._room:
+        if len(self._present) >= self._room:
             raise ApiError(
-                f"{self._present} turns are running or waiting already.",
+                f"{len(self._present)} turns are running or waiting already.",
                 status=429,
                 type="rate_limit_error",
                 code="too_many_turns",
                 retry_after=BUSY_SECONDS,
             )
-        self._present += 1
         channel = RunningTurn(self._new_id())
         work = asyncio.create_task(self._work(turn, channel), name="turn")
+        # A turn counts until it has ended, also when nobody waits for that any more.
+        self._present.add(work)
+        work.add_done_callback(self._present.discard)
         try:
             yield channel
         finally:
             work.cancel()
             await asyncio.wait({work})
-            self._present -= 1
-            if not work.cancelled() and (failure := work.exception()) is not None:
-                raise failure
 
     async def _work(self, turn: Turn, channel: RunningTurn) -> None:
         try:
-            async with self._places:
-                graph = await asyncio.to_thread(self._library.load, self._workflow)
-                offered = {
-                    "text": turn.text,
-                    "history": list(turn.history),
-                    "tools": list(await self._tools()),
-                }
-                inputs = {name: value for name, value in offered.items() if name in graph.inputs}
-                result = await self._runner.run(
-                    graph,
-                    inputs,
-                    run_id=channel.run_id,
-                    agent_id=self._workflow,
-                    listener=channel.hear,
-                    timeout=self._timeout,
-                )
+            await self._get_place()
+            try:
+                result = await self._carry_out(turn, channel)
+            finally:
+                self._places.release()
         except HearthError as error:
             log.warning("turn", run=channel.run_id, status="failed", code=error.code, problem=str(error))
             channel.finish(error)
+        except Exception as error:  # the edge of a task: whoever awaits the answer must hear of it
+            log.error("turn", run=channel.run_id, status="crashed", exc_info=error)
+            said = "Something went wrong here; the log has it."
+            channel.finish(ApiError(said, status=500, type="server_error", code="internal"))
         else:
             used = [call.tool for call in result.tool_calls]
             log.info(
@@ -163,12 +167,43 @@ class Turns:
             )
             channel.finish(result)
 
+    async def _get_place(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._places.acquire()
+        except TimeoutError as error:
+            raise ApiError(
+                f"No other turn ended within {self._timeout:g} s.",
+                status=503,
+                type="server_error",
+                code="too_many_turns",
+                retry_after=BUSY_SECONDS,
+            ) from error
+
+    async def _carry_out(self, turn: Turn, channel: RunningTurn) -> RunResult:
+        graph = await asyncio.to_thread(self._library.load, self._workflow)
+        model = await self._model()
+        offered = {
+            "text": turn.text,
+            "history": recent(turn.history, model.context),
+            "tools": list(self._tools) if model.tools else [],
+        }
+        return await self._runner.run(
+            graph,
+            {name: value for name, value in offered.items() if name in graph.inputs},
+            run_id=channel.run_id,
+            agent_id=self._workflow,
+            listener=channel.hear,
+            timeout=self._timeout,
+        )
+
 
 def as_api_error(error: HearthError) -> ApiError:
     """A failed turn as an HTTP answer."""
     if isinstance(error, ApiError):
         return error
-    if isinstance(error, InvalidInputError):
+    refused = isinstance(error, RunFailedError) and error.code == ErrorCode.MODEL_REFUSED
+    if refused or isinstance(error, InvalidInputError):
         return ApiError(str(error), status=400, code=error.code)
     if isinstance(error, RunFailedError) and error.code in _UNAVAILABLE:
         return ApiError(

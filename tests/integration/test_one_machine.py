@@ -112,6 +112,7 @@ def test_one_turn_leaves_every_kind_of_event(running_house: House) -> None:
     assert finished == {"tool_call", "llm_inference", "plan_step_execution"}
     calculated = next(event for event in found if event["tool_name"] == "calculator")
     assert calculated["tool_parameters"] == {"expression": "2 + 2"}
+    assert calculated["context_snapshot"]["files"][0].endswith("default_agent_loop.yaml")
     asked = [event for event in found if event["action_type"] == "llm_inference"]
     assert asked[-1]["resource_metrics"]["token_count_out"] > 0
 
@@ -219,3 +220,23 @@ def test_secrets_are_readable_by_their_owner_alone_and_in_no_log(running_house: 
     assert {path.stat().st_mode & 0o777 for path in secrets} == {0o600}
     logged = "".join(path.read_text() for path in (running_house.home / "logs").iterdir())
     assert not [path.name for path in secrets if path.read_text().strip() in logged]
+
+
+def test_a_conversation_longer_than_the_models_context_is_still_answered(running_house: House) -> None:
+    long = [
+        {"role": role, "content": "A fireplace is made of brick, stone or metal and holds a fire. " * 40}
+        for _ in range(8)
+        for role in ("user", "assistant")
+    ]
+    answer = httpx.post(
+        f"{running_house.gateway}/v1/chat/completions",
+        json={"model": "hearth", "messages": [*long, {"role": "user", "content": "Say hello."}]},
+        timeout=120,
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def test_a_question_longer_than_the_models_context_is_refused_with_the_reason(running_house: House) -> None:
+    done = running_house.hearth("ask", "word " * 8000)
+    assert done.returncode == 1
+    assert "context size" in done.stderr.replace("\n", " ")

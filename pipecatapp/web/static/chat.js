@@ -3,8 +3,13 @@
 const find = (id) => document.getElementById(id);
 const [messages, text, send, fresh, welcome] = ["messages", "text", "send", "fresh", "welcome"].map(find);
 
-let conversation = [];
+const HISTORY = 100; // messages sent along; the agent itself looks back less far
+
+const page = document.querySelector("main");
+
+let conversation = []; // what was asked and answered, without questions that got no answer
 let running = null;
+let atEnd = true; // whoever has scrolled up to read is left there
 
 function show(role, content = "") {
   const item = document.createElement("li");
@@ -16,24 +21,27 @@ function show(role, content = "") {
 }
 
 function follow(always) {
-  const page = document.querySelector("main");
-  const near = page.scrollHeight - page.scrollTop - page.clientHeight < 160;
-  if (always || near) page.scrollTop = page.scrollHeight;
+  if (always || atEnd) page.scrollTop = page.scrollHeight;
 }
+
+page.addEventListener("scroll", () => {
+  atEnd = page.scrollHeight - page.scrollTop - page.clientHeight < 40;
+});
 
 async function* events(body) {
   const reader = body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
     const { value, done } = await reader.read();
-    if (done) return;
+    if (done) throw new Error("The answer was cut off.");
     rest += value;
     const parts = rest.split("\n\n");
     rest = parts.pop();
     for (const part of parts) {
       if (!part.startsWith("data: ")) continue;
       const data = part.slice(6);
-      if (data !== "[DONE]") yield JSON.parse(data);
+      if (data === "[DONE]") return;
+      yield JSON.parse(data);
     }
   }
 }
@@ -46,7 +54,9 @@ async function problemOf(response) {
   }
 }
 
-async function ask() {
+async function ask(question) {
+  const asked = { role: "user", content: question };
+  const begun = conversation; // "New conversation" begins another one
   const answer = show("assistant");
   running = new AbortController();
   busy(true);
@@ -56,7 +66,7 @@ async function ask() {
     const response = await fetch("/api/chat", {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ messages: conversation }),
+      body: JSON.stringify({ messages: [...begun.slice(-HISTORY), asked] }),
       signal: running.signal,
     });
     if (!response.ok) throw new Error(await problemOf(response));
@@ -67,20 +77,20 @@ async function ask() {
       answer.textContent = said;
       follow(false);
     }
+    if (!said) throw new Error("The answer is empty.");
     if (tools.length) credit(answer, tools);
   } catch (problem) {
     if (!said) answer.remove();
     if (problem.name !== "AbortError") {
       const stopped = problem instanceof TypeError ? "The agent cannot be reached." : problem.message;
-      offerRetry(show("problem", stopped));
+      if (begun === conversation) offerRetry(show("problem", stopped), question);
       return;
     }
   } finally {
     busy(false);
   }
   // What was said before Stop is part of the conversation; a question without any answer is not.
-  if (said) conversation.push({ role: "assistant", content: said });
-  else conversation.pop();
+  if (said) begun.push(asked, { role: "assistant", content: said });
 }
 
 function credit(answer, tools) {
@@ -91,13 +101,14 @@ function credit(answer, tools) {
   follow(false);
 }
 
-function offerRetry(item) {
+function offerRetry(item, question) {
   const again = document.createElement("button");
   again.type = "button";
   again.textContent = "Try again";
   again.addEventListener("click", () => {
     item.remove();
-    ask();
+    text.focus();
+    ask(question);
   });
   item.append(again);
 }
@@ -118,14 +129,13 @@ function sendable() {
 function submit(content) {
   if (running || !content.trim()) return;
   for (const item of messages.querySelectorAll("[data-role=problem]")) item.remove();
-  if (conversation.at(-1)?.role === "user") conversation.pop();
-  conversation.push({ role: "user", content: content.trim() });
   show("user", content.trim());
   text.value = "";
   sendable();
   welcome.hidden = true;
   fresh.hidden = false;
-  ask();
+  text.focus();
+  ask(content.trim());
 }
 
 find("composer").addEventListener("submit", (event) => {
@@ -172,6 +182,7 @@ async function look() {
   find("light").dataset.state = state;
   find("state-text").textContent = said;
   find("state").title = said;
+  setTimeout(look, state === "ok" ? 5000 : 1000);
 }
 
 // What the agent says without having been asked on this page is shown, and read aloud where that is possible.
@@ -186,4 +197,3 @@ new EventSource("/api/spoken").addEventListener("message", (event) => {
 
 sendable();
 look();
-setInterval(look, 5000);

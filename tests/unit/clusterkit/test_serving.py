@@ -17,7 +17,6 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from structlog.testing import capture_logs
 
-from clusterkit.body_limit import MAX_BODY_BYTES
 from clusterkit.clock import SystemClock
 from clusterkit.errors import HearthError, StorageError, StorageFullError
 from clusterkit.http_server import BindError, listen
@@ -25,6 +24,7 @@ from clusterkit.local_registry import LocalRegistry
 from clusterkit.metrics import Metrics
 from clusterkit.openai_wire import ApiError
 from clusterkit.registry import Instance
+from clusterkit.request_body import MAX_BODY_BYTES
 from clusterkit.service import Check, Health, control_app, serve
 from clusterkit.settings import ServiceSettings, settings_config
 from clusterkit.testing import FakeRegistry
@@ -139,7 +139,7 @@ JSON = {"content-type": "application/json"}
         ("POST", "/orders", b"[]", 400, "invalid_request_error"),
         ("POST", "/orders", b"{}", 400, "invalid_request_error"),
         ("POST", "/orders", b'{"count": "many"}', 400, "invalid_request_error"),
-        ("POST", "/orders", b"x" * 10_000_000, 413, "body_too_large"),
+        ("POST", "/orders", b"x" * 10_000_000, 413, "request_too_large"),
         ("GET", "/fail/known", b"", 500, "storage_full"),
         ("GET", "/fail/busy", b"", 503, "busy"),
         ("GET", "/fail/other", b"", 500, "server_error"),
@@ -190,7 +190,7 @@ async def test_a_huge_body_is_refused_over_the_wire(needs: Needs, metrics: Metri
     async with serving(shop(needs, metrics)) as url, httpx.AsyncClient(timeout=30) as client:
         answer = await client.post(f"{url}/orders", content=content, headers=JSON)
         assert answer.status_code == 413
-        assert answer.json()["error"]["code"] == "body_too_large"
+        assert answer.json()["error"]["code"] == "request_too_large"
         assert str(MAX_BODY_BYTES) in answer.json()["error"]["message"]
         after = await client.post(f"{url}/orders", json={"count": 1})
         assert after.json() == {"count": 1}

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from pipecatapp.runs.records import RunFailedError
@@ -23,6 +25,8 @@ async def test_steps_tool_calls_and_model_calls_are_logged_with_what_they_cost(k
     model = next(event for event in events if event.action_type == "llm_inference")
     assert (model.resource_metrics.token_count_in, model.resource_metrics.token_count_out) == (11, 1)
     assert model.context_snapshot.entities == ("demo#ask", "model:main")
+    assert {event.context_snapshot.files for event in events} == {("demo.yaml",)}
+    assert {event.context_snapshot.cwd for event in events} == {str(Path.cwd())}
 
 
 @pytest.mark.parametrize(

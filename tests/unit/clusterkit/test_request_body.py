@@ -8,7 +8,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from clusterkit.body_limit import BodyLimit
+from clusterkit.request_body import BodyLimit
 
 
 async def count_bytes(scope: Scope, receive: Receive, send: Send) -> None:
