@@ -137,11 +137,13 @@ async def watch_until_healthy(house: House, timeout: float) -> None:
                         took.setdefault(service, elapsed)
                 live.update(_progress(state, took, elapsed))
                 if state.healthy:
-                    return
+                    break
                 _refuse_hopeless(house, state.jobs)
             if clock.monotonic() - began > timeout:
                 raise DidNotComeUpError(_what_is_missing(house, await control.snapshot(), timeout))
             await asyncio.sleep(_LOOK_SECONDS)
+    if not console.is_terminal:
+        console.print()  # there, the live view ends without a line break
 
 
 def _is_up(state: Snapshot, service: str) -> bool:

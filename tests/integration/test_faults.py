@@ -249,8 +249,8 @@ def test_a_full_disk_is_named_and_the_database_stays_intact(up: House, full_disk
     assert up.hearth("up", "--detach").returncode == 0
     ballast = full_disk / "ballast"
     _fill(ballast)
-    answers = {up.hearth("ask", f"what is {number} + 1", timeout=60).returncode for number in range(40)}
-    assert 1 in answers
+    sum_of_two = {"model": "hearth", "messages": [{"role": "user", "content": "what is 1 + 1"}]}
+    eventually(lambda: status_of(up, **sum_of_two) in (500, 503), within=30)
     refused = up.hearth("ask", "what is 1 + 1")
     assert "no room" in refused.stderr
     ballast.unlink()
