@@ -15,7 +15,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from clusterkit.errors import HearthError
 from clusterkit.http_server import HttpServer, listen
@@ -25,6 +25,7 @@ from clusterkit.origin_guard import OriginGuard
 from clusterkit.registry import Instance, Registry
 from clusterkit.request_body import TOO_LARGE, BodyLimit
 from clusterkit.settings import ServiceSettings
+from clusterkit.tokens import send_error
 from clusterkit.tracing import TraceMiddleware
 
 HEARTBEAT_SECONDS = 2.0  #: between heartbeats of a healthy service
@@ -153,14 +154,44 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
         # The route's template, not the path: a label per path would grow without bound.
         metrics.failures.labels(getattr(request.scope.get("route"), "path", "unmatched")).inc()
         log.error("unexpected_failure", path=request.url.path, exc_info=error)
-        return _render(
-            ApiError("Something went wrong here; the log has it.", status=500, type="server_error")
-        )
+        return _render(_mistake())
 
     app.add_exception_handler(HearthError, known)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(Exception, unexpected)
+
+
+class LastResort:
+    """ASGI: what nobody expected, of any application inside, is logged and answered in OpenAI's shape."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        """Wrap `app`."""
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one connection."""
+        begun = ended = False
+
+        async def watch(message: Message) -> None:
+            nonlocal begun, ended
+            begun = True
+            ended = message["type"] == "http.response.body" and not message.get("more_body")
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception as error:  # the edge of a request: nobody else will see to it
+            if ended:
+                return  # answered and logged already, by the framework inside
+            log.error("unexpected_failure", path=scope.get("path"), exc_info=error)
+            if begun:
+                raise  # the connection must break, or half an answer would look like a whole one
+            await send_error(send, _mistake())
+
+
+def _mistake() -> ApiError:
+    return ApiError("Something went wrong here; the log has it.", status=500, type="server_error")
 
 
 def _render(error: ApiError) -> Response:
@@ -190,8 +221,9 @@ async def serve(
     prefix = str(type(settings).model_config.get("env_prefix", ""))
     opened = await asyncio.to_thread(listen, settings, prefix, authenticated=authenticated)
     address, port = opened.getsockname()[:2]
-    guarded = TraceMiddleware(OriginGuard(app, allowed_hosts=(settings.host, *allowed_hosts)))
-    server = HttpServer(guarded, grace_seconds=SHUTDOWN_SECONDS, at_shutdown=at_shutdown)
+    guarded = OriginGuard(app, allowed_hosts=(settings.host, *allowed_hosts))
+    served = TraceMiddleware(LastResort(guarded))
+    server = HttpServer(served, grace_seconds=SHUTDOWN_SECONDS, at_shutdown=at_shutdown)
     own_id = f"{name}-{secrets.token_hex(4)}"
 
     async def announced(state: Health) -> Sequence[Instance]:

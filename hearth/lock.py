@@ -24,16 +24,27 @@ def sole_holder(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise AlreadyRunningError(
-                f"Hearth is already running on {path.parent} (process {_read(descriptor) or 'unknown'}); "
-                "see it with `hearth status`, stop it with `hearth down`"
-            ) from error
+            raise _already_running(path, _read(descriptor)) from error
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
         os.ftruncate(descriptor, 0)
     finally:
         os.close(descriptor)
+
+
+def refuse_when_held(path: Path) -> None:
+    """Raises `AlreadyRunningError` when somebody holds the lock at `path`."""
+    pid = holder(path)
+    if pid is not None:
+        raise _already_running(path, pid)
+
+
+def _already_running(path: Path, pid: int | None) -> AlreadyRunningError:
+    return AlreadyRunningError(
+        f"Hearth is already running on {path.parent} (process {pid or 'unknown'}); "
+        "see it with `hearth status`, stop it with `hearth down`"
+    )
 
 
 def holder(path: Path) -> int | None:

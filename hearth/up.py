@@ -22,7 +22,7 @@ from clusterkit.settings import ServiceSettings, load_settings
 from hearth.console import console
 from hearth.control import Control, NotRunningError, Snapshot
 from hearth.house import SERVICES, House
-from hearth.lock import AlreadyRunningError, holder
+from hearth.lock import refuse_when_held
 from hearth.supervisor import supervise
 from llama_expert.settings import LlamaExpertSettings
 from moe_gateway.settings import GatewaySettings
@@ -50,7 +50,7 @@ def check_ports() -> None:
 
 async def up_in_foreground(house: House, timeout: float) -> None:
     """Run the house until Ctrl-C. Raises `HearthError`; nothing is left running then."""
-    refuse_second(house)
+    refuse_when_held(house.lock_file)
     check_ports()
     house.logs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     stop = asyncio.Event()
@@ -77,7 +77,7 @@ async def up_in_foreground(house: House, timeout: float) -> None:
 
 async def up_detached(house: House, timeout: float) -> None:
     """Start the house in the background; returns when it is healthy, else raises and stops it."""
-    refuse_second(house)
+    refuse_when_held(house.lock_file)
     check_ports()
     house.logs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     log = house.logs_dir / "hearth.log"
@@ -97,7 +97,7 @@ async def up_detached(house: House, timeout: float) -> None:
     try:
         await asyncio.wait({watching, ended}, return_when=asyncio.FIRST_COMPLETED)
         if ended.done():
-            refuse_second(house)
+            refuse_when_held(house.lock_file)
             last = "\n".join(last_lines(log, 3))
             raise DidNotComeUpError(f"hearth ended with status {process.returncode}: {last}")
         watching.result()
@@ -110,16 +110,6 @@ async def up_detached(house: House, timeout: float) -> None:
     finally:
         watching.cancel()
     console.print(urls(await Control(house).snapshot()))
-
-
-def refuse_second(house: House) -> None:
-    """Raises `AlreadyRunningError` when this house runs already."""
-    pid = holder(house.lock_file)
-    if pid is not None:
-        raise AlreadyRunningError(
-            f"Hearth is already running on {house.home} (process {pid}); "
-            "see it with `hearth status`, stop it with `hearth down`"
-        )
 
 
 async def watch_until_healthy(house: House, timeout: float) -> None:
