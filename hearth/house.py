@@ -79,7 +79,7 @@ def job_specs(house: House, environment: Mapping[str, str]) -> tuple[JobSpec, ..
         told[f"{service}_home".upper()] = str(house.home)
     for service in ("llama_expert", "moe_gateway"):
         told[f"{service}_models_file".upper()] = str(house.models_file)
-        told[f"{service}_own_models_file".upper()] = str(house.own_models_file)
+    told["LLAMA_EXPERT_OWN_MODELS_FILE"] = str(house.own_models_file)
     told["PIPECATAPP_WORKFLOWS_DIR"] = str(house.workflows_dir)
     # Spinning OpenMP threads slow a shared machine down more than they gain.
     told["OMP_WAIT_POLICY"] = "passive"
