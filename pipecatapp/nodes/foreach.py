@@ -17,7 +17,7 @@ MAX_ITEMS = 1_000  #: longer lists are refused rather than half done
 class ForeachConfig(NodeConfig):
     """The list and how many of its items at once."""
 
-    items: list[Any]
+    items: list[Any] = Field(description="What to go through; `item` and `index` are seen in `do`.")
     max_parallel: int = Field(ge=1, le=64, description="How many items at once.")
     outputs: dict[str, Any] = Field({}, description="Output ports: lists, in the order of the items.")
 

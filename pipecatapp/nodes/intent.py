@@ -33,7 +33,7 @@ class Rule(NodeConfig):
 class IntentConfig(NodeConfig):
     """The text and the rules."""
 
-    text: str
+    text: str = Field(description="What the person said.")
     rules: list[Rule] = Field(min_length=1, description="Tried in order; the first that matches wins.")
 
 

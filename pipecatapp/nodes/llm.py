@@ -14,12 +14,15 @@ class LlmConfig(NodeConfig):
     """What to ask whom."""
 
     model: str = Field(min_length=1, description="An expert's name, or a model the gateway knows.")
-    messages: Annotated[list[dict[str, Any]], Wire("messages")] = Field(min_length=1)
+    messages: Annotated[list[dict[str, Any]], Wire("messages")] = Field(
+        min_length=1, description="The conversation, oldest first."
+    )
     tools: list[str] = Field([], description="Names of the tools the model may ask for.")
-    temperature: float | None = Field(None, ge=0, le=2)
-    max_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0, le=2, description="0 always takes the likeliest token.")
+    max_tokens: int | None = Field(None, ge=1, description="Longest answer, in tokens.")
+    # "Let me look that up." and the like; on an old machine every ten tokens more are a second's wait.
     hold_back: int = Field(
-        200, ge=0, description="With tools: characters held back until it is clear that this is the answer."
+        40, ge=0, description="With tools: characters held back until it is clear that this is the answer."
     )
 
 

@@ -11,7 +11,7 @@ from pipecatapp.nodes.base import Node, NodeConfig, NodeContext
 class OutputConfig(NodeConfig):
     """The text, and whether it is heard while it is being made."""
 
-    text: str
+    text: str = Field(description="What to say.")
     stream: bool = Field(False, description="Pass the text on piece by piece while it is written.")
 
 

@@ -2,10 +2,14 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from docs.generate import pages
+from clusterkit.settings import describe_settings
+from docs.generate import SETTINGS, pages
+from pipecatapp.__main__ import all_tools
+from pipecatapp.nodes.registry import NodeRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "API_USAGE.md", "CHANGELOG.md"]
@@ -47,6 +51,24 @@ def test_the_architecture_names_every_package() -> None:
 def test_every_link_between_pages_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / page).read_text())
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_everything_that_can_be_set_is_described() -> None:
+    nodes = [
+        f"node {info.type}.{name}"
+        for info in NodeRegistry().node_types()
+        for name, field in info.config.get("properties", {}).items()
+        if not field.get("description")
+    ]
+    settings = [row[0] for kind in SETTINGS for row in describe_settings(kind) if not row[3]]
+    nothing: Any = None
+    tools = [
+        f"tool {tool.name}.{name}"
+        for tool in all_tools(nothing, nothing)
+        for name, field in tool.Arguments.model_json_schema().get("properties", {}).items()
+        if not field.get("description")
+    ]
+    assert [*nodes, *settings, *tools] == []
 
 
 @pytest.mark.parametrize("page", sorted(pages()))
