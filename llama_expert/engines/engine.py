@@ -13,6 +13,9 @@ from typing import Protocol
 PARALLEL = 2
 #: Prompts kept in main memory for reuse, in MB. llama.cpp's default of 8192 would eat a small machine.
 PROMPT_CACHE_MB = 32
+#: Tokens that a repeat penalty looks back over. llama.cpp's 64 are shorter than the paragraphs that a
+#: small model goes on repeating; with 256 the built-in one came to an end in every trial.
+REPEAT_WINDOW = 256
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from clusterkit.openai_wire import DONE, ApiError, ChatRequest, error_body, sse
 from clusterkit.tokens import BearerGuard
-from llama_expert.engines.engine import ChildOptions, announce, read_options
+from llama_expert.engines.engine import REPEAT_WINDOW, ChildOptions, announce, read_options
 
 #: Request fields that `Llama.create_chat_completion` takes by the same name.
 PASSED_ON = (
@@ -146,6 +146,7 @@ def load(options: ChildOptions) -> ChatModel:
         n_ctx=options.context,
         n_threads=options.threads,
         n_threads_batch=options.threads,
+        last_n_tokens_size=REPEAT_WINDOW,
         verbose=False,
     )
     return model

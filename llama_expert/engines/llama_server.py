@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from llama_expert.engines.engine import PARALLEL, PROMPT_CACHE_MB, Launch
+from llama_expert.engines.engine import PARALLEL, PROMPT_CACHE_MB, REPEAT_WINDOW, Launch
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class LlamaServerEngine:
             "--threads": launch.threads,
             "--threads-batch": launch.threads,
             "--repeat-penalty": launch.repeat_penalty,
+            "--repeat-last-n": REPEAT_WINDOW,
             "--parallel": PARALLEL,
             "--cache-ram": PROMPT_CACHE_MB,
             "--host": "127.0.0.1",

@@ -8,6 +8,7 @@ import xllamacpp
 from llama_expert.engines.engine import (
     PARALLEL,
     PROMPT_CACHE_MB,
+    REPEAT_WINDOW,
     ChildOptions,
     announce,
     read_options,
@@ -25,6 +26,7 @@ def parameters(options: ChildOptions) -> "xllamacpp.CommonParams":
     params.cpuparams.n_threads = options.threads
     params.cpuparams_batch.n_threads = options.threads
     params.sampling.penalty_repeat = options.repeat_penalty
+    params.sampling.penalty_last_n = REPEAT_WINDOW
     params.n_parallel = PARALLEL
     params.kv_unified = True
     params.cache_ram_mib = PROMPT_CACHE_MB

@@ -10,7 +10,14 @@ class Llama:
     """Takes what the real one takes, and says the same thing every time."""
 
     def __init__(
-        self, model_path: str, *, n_ctx: int, n_threads: int, n_threads_batch: int, verbose: bool
+        self,
+        model_path: str,
+        *,
+        n_ctx: int,
+        n_threads: int,
+        n_threads_batch: int,
+        last_n_tokens_size: int,
+        verbose: bool,
     ) -> None:
         """Refuses what is no GGUF, as the real one does."""
         with open(model_path, "rb") as file:
