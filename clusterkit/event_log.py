@@ -154,14 +154,11 @@ class EventLog:
 
     def _append(self, fixed: Mapping[str, Any], **rest: Any) -> "asyncio.Task[None]":
         event = ActionOutcome(timestamp=self._clock.now(), **fixed, **rest)
-        task = asyncio.create_task(self._write(event))
+        task = asyncio.create_task(self.append([event]))
         # Kept, so that a write nobody waits for is neither collected nor lost at shutdown.
         self._waiting.add(task)
         task.add_done_callback(self._settled)
         return task
-
-    async def _write(self, event: ActionOutcome) -> None:
-        await self._database.write(lambda connection: _insert(connection, [event]))
 
     def _settled(self, task: "asyncio.Task[None]") -> None:
         self._waiting.discard(task)
@@ -188,7 +185,7 @@ class EventLog:
             self.write_failure = None
 
     async def append(self, written: list[ActionOutcome]) -> None:
-        """Write finished events; returns once they are safely on disk."""
+        """Write events; returns once they are safely on disk."""
         await self._database.write(lambda connection: _insert(connection, written))
 
     async def flush(self) -> None:

@@ -15,7 +15,6 @@ from hearth.house import House, find_house
 from hearth.settings import HearthSettings
 
 EXIT_FAILED = 1  #: something is not as it should be
-EXIT_USAGE = 2  #: the command line is wrong
 EXIT_NOT_RUNNING = 3  #: the command needs a running Hearth
 
 Value = TypeVar("Value")
