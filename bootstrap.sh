@@ -5,12 +5,13 @@ cd "$(dirname "$0")"
 
 usage() {
   cat <<'TEXT'
-Usage: ./bootstrap.sh [--run-local] [--install-only] [--dev] [--help]
+Usage: ./bootstrap.sh [--run-local] [--install-only] [--cluster] [--dev] [--help]
 
 Makes .venv from locks/, installs what the machine lacks, and starts Hearth.
 
   --run-local      run the services as processes of this user, without root (default)
   --install-only   set everything up, start nothing
+  --cluster        also install what `ansible-playbook playbook.yaml` needs; implies --install-only
   --dev            also install what `make check` and `make test` need
   --help           show this text
 TEXT
@@ -21,6 +22,7 @@ while [ $# -gt 0 ]; do
   case "$1" in
     --run-local) ;;
     --install-only) start=no ;;
+    --cluster) start=no; [ "$lock" = locks/dev.txt ] || lock=locks/cluster.txt ;;
     --dev) lock=locks/dev.txt ;;
     --help|-h) usage; exit 0 ;;
     *) echo "bootstrap.sh: unknown argument: $1" >&2; usage >&2; exit 2 ;;
@@ -39,6 +41,9 @@ missing_packages() {
   fi
   command -v setpriv >/dev/null || echo util-linux
   { ldconfig -p 2>/dev/null || /sbin/ldconfig -p; } | grep -q 'libgomp\.so\.1' || echo libgomp1
+  if [ "$lock" != locks/runtime.txt ]; then
+    command -v ssh >/dev/null || echo openssh-client
+  fi
   if [ "$lock" = locks/dev.txt ]; then
     command -v git >/dev/null || echo git
     command -v chromium >/dev/null || echo chromium

@@ -4,5 +4,6 @@ set -eu
 cd "$(dirname "$0")/.."
 compile() { uv pip compile --quiet --universal --generate-hashes --no-annotate --no-header --upgrade "$@"; }
 compile --extra bundled --extra build pyproject.toml --output-file locks/runtime.txt
-compile --extra bundled --extra build --extra dev --constraint locks/runtime.txt pyproject.toml --output-file locks/dev.txt
+compile --extra bundled --extra build --extra cluster --constraint locks/runtime.txt pyproject.toml --output-file locks/cluster.txt
+compile --extra bundled --extra build --extra cluster --extra dev --constraint locks/cluster.txt pyproject.toml --output-file locks/dev.txt
 echo uv | compile - --output-file locks/tools.txt
