@@ -1,16 +1,20 @@
 """Structured logs: an event name plus keys, one JSON object a line, with the trace id bound."""
 
+import io
 import logging
 import re
 import sys
 from collections.abc import MutableMapping
+from contextlib import suppress
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO, cast
 
 import orjson
 import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
+from clusterkit.errors import SettingsError
 from clusterkit.redaction import HIDDEN, redact
 
 _SECRET_KEY = re.compile(r"(?i)(authorization|token|secret|password|api_?key|cookie)s?$")
@@ -43,11 +47,44 @@ def _dump(event: Any, **_: Any) -> str:
     return orjson.dumps(event, default=repr).decode()
 
 
-def configure_logging(service: str, level: str, log_format: str) -> None:
+class _Both(io.TextIOBase):
+    """Standard error, and a file beside it. A file that cannot be written (disk full) silences nothing."""
+
+    def __init__(self, file: TextIO) -> None:
+        """Write to `file` too."""
+        self._file = file
+
+    def write(self, text: str) -> int:
+        """See `TextIO.write`."""
+        with suppress(OSError):
+            self._file.write(text)
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """See `TextIO.flush`."""
+        with suppress(OSError):
+            self._file.flush()
+        sys.stderr.flush()
+
+
+def _stream(log_file: Path | None) -> TextIO:
+    if log_file is None:
+        return sys.stderr
+    try:
+        # Appended to, so that whoever rotates logs may cut the file short under us.
+        opened = log_file.open("a", encoding="utf-8")
+    except OSError as error:
+        raise SettingsError(f"the log file {log_file} cannot be written: {error.strerror}") from error
+    return cast(TextIO, _Both(opened))
+
+
+def configure_logging(service: str, level: str, log_format: str, log_file: Path | None = None) -> None:
     """Set up structlog and the standard library's logging to write to standard error.
 
-    `level` is debug, info, warning or error; `log_format` is json or console.
+    `level` is debug, info, warning or error; `log_format` is json or console; `log_file` gets a copy of
+    every line. Raises `SettingsError` when that cannot be opened.
     """
+    stream = _stream(log_file)
     renderer: structlog.typing.Processor = (
         structlog.processors.JSONRenderer(_dump)
         if log_format == "json"
@@ -66,10 +103,10 @@ def configure_logging(service: str, level: str, log_format: str) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(stream),
         cache_logger_on_first_use=True,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

@@ -24,14 +24,13 @@ from clusterkit.openai_wire import ApiError, ErrorAnswer
 from clusterkit.origin_guard import OriginGuard
 from clusterkit.registry import Instance, Registry
 from clusterkit.request_body import TOO_LARGE, BodyLimit
-from clusterkit.settings import ServiceSettings
+from clusterkit.settings import ServiceSettings, address_and_port
 from clusterkit.tokens import send_error
 from clusterkit.tracing import TraceMiddleware
 
 HEARTBEAT_SECONDS = 2.0  #: between heartbeats of a healthy service
 UNHEALTHY_HEARTBEAT_SECONDS = 0.2  #: while it is not yet healthy, so that others see it come up at once
 HEARTBEAT_TTL_SECONDS = 8.0  #: after so long without a heartbeat a service counts as gone
-SHUTDOWN_SECONDS = 5  #: what requests in flight get to finish at shutdown
 
 #: How every endpoint answers when it cannot do what it was asked.
 ERRORS: dict[int | str, dict[str, Any]] = {
@@ -221,9 +220,11 @@ async def serve(
     prefix = str(type(settings).model_config.get("env_prefix", ""))
     opened = await asyncio.to_thread(listen, settings, prefix, authenticated=authenticated)
     address, port = opened.getsockname()[:2]
+    if settings.advertised is not None:
+        address, port = address_and_port(settings.advertised)
     guarded = OriginGuard(app, allowed_hosts=(settings.host, *allowed_hosts))
     served = TraceMiddleware(LastResort(guarded))
-    server = HttpServer(served, grace_seconds=SHUTDOWN_SECONDS, at_shutdown=at_shutdown)
+    server = HttpServer(served, grace_seconds=settings.stop_timeout_s, at_shutdown=at_shutdown)
     own_id = f"{name}-{secrets.token_hex(4)}"
 
     async def announced(state: Health) -> Sequence[Instance]:
@@ -236,11 +237,12 @@ async def serve(
         ]
 
     log.info("listening", address=address, port=port)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, server.stop)
     beating = asyncio.create_task(_keep_announced(registry, health, announced), name="heartbeat")
-    # A service that nobody can find any more ends, so that it is started anew.
+    # A service that nobody can find any more ends, so that it is started anew. And one that is told to
+    # end is first taken off the list, then finishes what it has begun.
     beating.add_done_callback(lambda _: server.stop())
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, beating.cancel)
     try:
         await server.serve(sockets=[opened])
     finally:
@@ -271,7 +273,10 @@ async def _keep_announced(
             await asyncio.sleep(HEARTBEAT_SECONDS if settled else UNHEALTHY_HEARTBEAT_SECONDS)
     finally:
         for instance_id in known:
-            await registry.deregister(instance_id)
+            try:
+                await registry.deregister(instance_id)
+            except HearthError as error:
+                log.warning("not_deregistered", code=error.code, problem=str(error))
 
 
 async def _announce(registry: Registry, present: Sequence[Instance], known: set[str]) -> None:

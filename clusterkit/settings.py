@@ -14,12 +14,14 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 from pydantic import Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from clusterkit.errors import SettingsError
 from clusterkit.yaml_file import describe
 
 Settings = TypeVar("Settings", bound=BaseSettings)
+AddressPort = Annotated[str, Field(pattern=r"^\S+:\d{1,5}$")]  #: ADDRESS:PORT
 
 
 def settings_config(prefix: str) -> SettingsConfigDict:
@@ -43,6 +45,40 @@ class ServiceSettings(BaseSettings):
         Path("~/.hearth").expanduser(),
         description="State folder of this Hearth: registry, secrets, databases and logs live under it.",
     )
+    secrets_dir: Path = Field(
+        default_factory=lambda told: told["home"] / "secrets",
+        description="Folder of the tokens between services, one file NAME.token each, readable by the "
+        "owner alone (default: secrets in the state folder).",
+    )
+    consul_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+$",
+        description="Where this host's Consul agent listens, as https://127.0.0.1:8501; the services find "
+        "each other through it. Unset: this machine is all there is.",
+    )
+    consul_ca_file: Path | None = Field(
+        None, description="PEM file of the authority that vouches for Consul's certificate."
+    )
+    consul_token_file: Path | None = Field(
+        None, description="File with the Consul token; it is read again when it changes."
+    )
+    announce: Literal["self", "nomad"] = Field(
+        "self",
+        description="Who makes this service known in Consul: the service itself, or Nomad, which runs it.",
+    )
+    advertised: AddressPort | None = Field(
+        None,
+        description="ADDRESS:PORT under which others know this service, where it listens behind a proxy or "
+        "in a network of its own.",
+    )
+    upstreams: dict[str, AddressPort] = Field(
+        {},
+        description="Services that are reached through a proxy beside this one, whichever instance it takes: "
+        'JSON, as {"expert-main": "127.0.0.1:9101"}.',
+    )
+    stop_timeout_s: int = Field(
+        5, ge=0, description="Seconds that requests in flight get to finish when the service is stopped."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is written to the log."
     )
@@ -56,8 +92,8 @@ class ServiceSettings(BaseSettings):
         return self.home / "run" / "registry.db"
 
     @property
-    def secrets_dir(self) -> Path:
-        """Where token files live; readable by the owner alone."""
+    def own_secrets_dir(self) -> Path:
+        """Where secrets lie that this host makes itself and never shares."""
         return self.home / "secrets"
 
     @property
@@ -80,6 +116,12 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+def address_and_port(text: str) -> tuple[str, int]:
+    """The two parts of an `AddressPort`."""
+    address, _, port = text.rpartition(":")
+    return address.strip("[]"), int(port)
 
 
 def environment() -> dict[str, str]:
@@ -120,11 +162,16 @@ def _problem(cls: type[BaseSettings], prefix: str, problem: Any, values: Mapping
     if field is not None and get_origin(field.annotation) is Literal:
         valid = f" (valid: {', '.join(map(str, get_args(field.annotation)))})"
     default = ""
-    if field is not None and not field.is_required() and not secret:
+    if field is not None and not field.is_required() and not secret and not _takes_others(field):
         default = f" (default {field.get_default(call_default_factory=True)!s})"
     return (
         f"{shown}: {describe({**problem, 'input': ...}) if not valid else 'is not allowed'}{valid}{default}"
     )
+
+
+def _takes_others(field: FieldInfo) -> bool:
+    """Whether the default follows from other settings."""
+    return field.default_factory is not None and field.default_factory_takes_validated_data is True
 
 
 def describe_settings(cls: type[BaseSettings]) -> list[tuple[str, str, str, str]]:

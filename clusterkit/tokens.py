@@ -1,14 +1,23 @@
-"""Bearer tokens between services: one file per called service, made on first use, mode 0600."""
+"""Bearer tokens between services: one file per called service, mode 0600.
 
+On one machine whoever comes first makes them; in a cluster they are handed out, and one that is missing
+is an error.
+"""
+
+import base64
+import binascii
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clusterkit.errors import HearthError
 from clusterkit.openai_wire import ApiError
+from clusterkit.settings import ServiceSettings
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 
 class TokenError(HearthError):
@@ -17,12 +26,20 @@ class TokenError(HearthError):
     code = "unusable_token"
 
 
+def service_token(settings: ServiceSettings, service: str) -> str:
+    """The token that callers of `service` present here. Raises `TokenError`."""
+    path = _token_file(settings.secrets_dir, service)
+    if settings.consul_url is not None and not path.exists():
+        raise TokenError(f"{path} is missing; whoever starts this service in a cluster puts it there")
+    return ensure_token(settings.secrets_dir, service)
+
+
 def ensure_token(secrets_dir: Path, service: str) -> str:
     """The token that callers of `service` present; made when there is none yet.
 
     Raises `TokenError` when the file holds no token or is open to group or others.
     """
-    path = secrets_dir / f"{service}.token"
+    path = _token_file(secrets_dir, service)
     secrets_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if not path.exists():
         _create(path)
@@ -32,6 +49,10 @@ def ensure_token(secrets_dir: Path, service: str) -> str:
     if not token or not token.isascii():
         raise TokenError(f"{path} holds no token; delete it and start Hearth again")
     return token.decode("ascii")
+
+
+def _token_file(secrets_dir: Path, service: str) -> Path:
+    return secrets_dir / f"{service}.token"
 
 
 def _create(path: Path) -> None:
@@ -61,29 +82,66 @@ def bearer_of(scope: Scope) -> str:
     return ""
 
 
-class BearerGuard:
-    """ASGI: paths under `paths` are answered only to callers that present `token`."""
+def basic_password_of(scope: Scope) -> str:
+    """The password of a request's HTTP Basic credentials, whatever the user's name; or ''."""
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            scheme, _, credentials = value.decode("latin-1").partition(" ")
+            if scheme.lower() != "basic":
+                return ""
+            try:
+                pair = base64.b64decode(credentials.strip(), validate=True)
+            except binascii.Error:
+                return ""
+            return pair.partition(b":")[2].decode("utf-8", "replace")
+    return ""
 
-    def __init__(self, app: ASGIApp, token: str, *, paths: Sequence[str]) -> None:
-        """Guard every path of `app` that starts with one of `paths`."""
-        self._app, self._token, self._paths = app, token.encode(), tuple(paths)
+
+class BearerGuard:
+    """ASGI: guarded paths are answered only to callers that present `token`."""
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        token: str,
+        *,
+        paths: Sequence[str],
+        beyond: Callable[[Scope], bool] | None = None,
+    ) -> None:
+        """Guard every path of `app` that starts with one of `paths`.
+
+        Requests for which `beyond` says so are guarded as well. Those may be a browser's, which knows no
+        bearer tokens: HTTP Basic with the token as its password is as good then.
+        """
+        self._app, self._token, self._paths, self._beyond = app, token.encode(), tuple(paths), beyond
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        guarded = scope["type"] == "http" and scope["path"].startswith(self._paths)
-        if guarded and not secrets.compare_digest(bearer_of(scope).encode(), self._token):
+        if scope["type"] == "http" and self._is_guarded(scope) and not self._presents_token(scope):
             error = ApiError(
                 "This service answers other services of this Hearth only: present its bearer token.",
                 status=401,
                 type="authentication_error",
                 code="invalid_token",
             )
-            await send_error(send, error)
+            scheme = b"Bearer" if self._beyond is None else b'Basic realm="Hearth", charset="UTF-8"'
+            await send_error(send, error, ((b"www-authenticate", scheme),))
             return
         await self._app(scope, receive, send)
 
+    def _is_guarded(self, scope: Scope) -> bool:
+        by_path: bool = scope["path"].startswith(self._paths)
+        return by_path or (self._beyond is not None and self._beyond(scope))
 
-async def send_error(send: Send, error: ApiError) -> None:
-    """Answer a raw ASGI request with `error`."""
-    await send({"type": "http.response.start", "status": error.status, "headers": error.headers})
+    def _presents_token(self, scope: Scope) -> bool:
+        presented = [bearer_of(scope)]
+        if self._beyond is not None:
+            presented.append(basic_password_of(scope))
+        return any([secrets.compare_digest(one.encode(), self._token) for one in presented])
+
+
+async def send_error(send: Send, error: ApiError, more: Headers = ()) -> None:
+    """Answer a raw ASGI request with `error`, with `more` headers."""
+    headers = [*error.headers, *more]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
     await send({"type": "http.response.body", "body": error.body})

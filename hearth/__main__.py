@@ -5,7 +5,7 @@ What only one command needs is imported by that command, so that the others answ
 
 import sys
 from importlib.metadata import version as package_version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -13,13 +13,22 @@ from clusterkit.errors import HearthError
 from clusterkit.settings import load_settings
 from hearth import ask as asking
 from hearth import status
-from hearth.console import EXIT_FAILED, console, explain, here, print_json, wait_for
+from hearth.console import (
+    EXIT_FAILED,
+    cluster_settings,
+    console,
+    explain,
+    here,
+    print_json,
+    refuse_in_cluster,
+    wait_for,
+)
 from hearth.control import Control
 from hearth.settings import HearthSettings
 
 app = typer.Typer(
     name="hearth",
-    help="A private AI household on this machine.",
+    help="A private AI household, on this machine or on a cluster.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -28,6 +37,10 @@ model_app = typer.Typer(help="Which models the experts use.", no_args_is_help=Tr
 app.add_typer(model_app, name="model")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print data for programs.")]
+MODELS_IN_CLUSTER = (
+    "the experts' models are in group_vars/all/models.yaml, see `hearth status` for the active ones"
+)
+
 Expert = Annotated[str, typer.Option("--expert", help="Which expert it is for.")]
 
 
@@ -35,7 +48,7 @@ Expert = Annotated[str, typer.Option("--expert", help="Which expert it is for.")
 def options(
     version: Annotated[bool, typer.Option("--version", help="Print the version and end.")] = False,
 ) -> None:
-    """A private AI household on this machine."""
+    """A private AI household, on this machine or on a cluster."""
     if version:
         console.print(package_version("hearth"))
         raise typer.Exit
@@ -50,6 +63,7 @@ def up_command(
     """Start everything; without --detach, stay until Ctrl-C."""
     from hearth import up
 
+    refuse_in_cluster("up", "use: ansible-playbook playbook.yaml")
     timeout = load_settings(HearthSettings).up_timeout_s
     wait_for((up.up_detached if detach else up.up_in_foreground)(here(), timeout))
 
@@ -57,6 +71,7 @@ def up_command(
 @app.command("down")
 def down_command() -> None:
     """Stop everything."""
+    refuse_in_cluster("down", "use: nomad job stop JOB")
     stopped = wait_for(Control(here()).stop())
     console.print("Hearth has stopped." if stopped else "Hearth was not running.")
 
@@ -64,14 +79,31 @@ def down_command() -> None:
 @app.command("status")
 def status_command(as_json: AsJson = False) -> None:
     """What runs and how it is; exit status 1 when something is not healthy, 3 when nothing runs."""
+    settings = cluster_settings()
+    healthy = _cluster_status(settings, as_json) if settings else _house_status(as_json)
+    if not healthy:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _house_status(as_json: bool) -> bool:
     state = wait_for(Control(here()).snapshot())
     data = status.as_data(state)
     if as_json:
         print_json(data)
     else:
         status.print_status(data)
-    if not state.healthy:
-        raise typer.Exit(EXIT_FAILED)
+    return state.healthy
+
+
+def _cluster_status(settings: HearthSettings, as_json: bool) -> bool:
+    from hearth import cluster_status
+
+    state = wait_for(cluster_status.read_state(settings))
+    if as_json:
+        print_json(cluster_status.as_data(state))
+    else:
+        cluster_status.print_status(state)
+    return state.healthy
 
 
 @app.command("logs")
@@ -82,6 +114,12 @@ def logs_command(
     as_json: AsJson = False,
 ) -> None:
     """What the services wrote."""
+    settings = cluster_settings()
+    if settings is not None:
+        from hearth import cluster_status
+
+        wait_for(cluster_status.show_logs(settings, service, lines, follow, as_json))
+        return
     wait_for(status.show_logs(here(), service, lines, follow, as_json))
 
 
@@ -95,7 +133,14 @@ def ask_command(
 ) -> None:
     """Ask the agent, or one expert, a question."""
     streamed = stream and not as_json
-    answer = wait_for(asking.ask(here(), text, model=model, echo=streamed, timeout=timeout))
+    how: dict[str, Any] = {"model": model, "echo": streamed, "timeout": timeout}
+    settings = cluster_settings()
+    if settings is None:
+        answer = wait_for(asking.ask(here(), text, **how))
+    else:
+        from hearth.cluster import ask_cluster
+
+        answer = wait_for(ask_cluster(settings, text, **how))
     if as_json:
         print_json({"model": model, "answer": answer})
     else:
@@ -105,14 +150,16 @@ def ask_command(
 @app.command("doctor")
 def doctor_command(as_json: AsJson = False) -> None:
     """Check every part and say how to mend what is broken; exit status 1 when something is."""
-    from hearth import doctor as checking
+    from hearth import cluster_doctor, doctor
+    from hearth.findings import Verdict, print_findings
 
-    findings = wait_for(checking.examine(here()))
+    settings = cluster_settings()
+    findings = wait_for(cluster_doctor.examine(settings) if settings else doctor.examine(here()))
     if as_json:
         print_json([finding.as_dict() for finding in findings])
     else:
-        checking.print_findings(findings)
-    if any(finding.verdict is checking.Verdict.BROKEN for finding in findings):
+        print_findings(findings)
+    if any(finding.verdict is Verdict.BROKEN for finding in findings):
         raise typer.Exit(EXIT_FAILED)
 
 
@@ -121,6 +168,7 @@ def model_list_command(as_json: AsJson = False) -> None:
     """Every expert's models, in the order in which they are tried."""
     from hearth import models
 
+    refuse_in_cluster("model list", MODELS_IN_CLUSTER)
     rows = wait_for(models.list_models(here()))
     if as_json:
         print_json(rows)
@@ -138,6 +186,7 @@ def model_add_command(
     """Make your own model the first choice of an expert."""
     from hearth import models
 
+    refuse_in_cluster("model add", MODELS_IN_CLUSTER)
     wait_for(models.add(here(), source, expert, sha256, name))
 
 
@@ -149,6 +198,7 @@ def model_remove_command(
     """Take your own model off an expert's list."""
     from hearth import models
 
+    refuse_in_cluster("model remove", MODELS_IN_CLUSTER)
     wait_for(models.remove(here(), name, expert))
 
 

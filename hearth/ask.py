@@ -5,6 +5,7 @@ Speaks the wire format itself: the official client library takes longer to load 
 
 import sys
 from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
@@ -25,14 +26,27 @@ class AskError(HearthError):
     code = "not_answered"
 
 
+@dataclass(frozen=True)
+class Front:
+    """A gateway and the key that it asks for."""
+
+    url: str
+    key: str = field(repr=False)
+
+
 async def ask(house: House, text: str, *, model: str, echo: bool, timeout: float) -> str:
+    """Ask this machine's Hearth; see `ask_front`. Raises `NotRunningError` as well."""
+    front = Front(await Control(house).url_of(GATEWAY), ensure_token(house.home / "secrets", GATEWAY))
+    return await ask_front(front, text, model=model, echo=echo, timeout=timeout)
+
+
+async def ask_front(front: Front, text: str, *, model: str, echo: bool, timeout: float) -> str:
     """Ask and return the answer; with `echo` it is also printed as it comes.
 
-    `timeout` is in seconds, between two signs of life. Raises `NotRunningError`, and `AskError` when
-    there is no answer.
+    `timeout` is in seconds, between two signs of life. Raises `AskError` when there is no answer.
     """
-    url = f"{await Control(house).url_of(GATEWAY)}/v1/chat/completions"
-    headers = {"authorization": f"Bearer {ensure_token(house.home / 'secrets', GATEWAY)}"}
+    url = f"{front.url}/v1/chat/completions"
+    headers = {"authorization": f"Bearer {front.key}"} if front.key else {}
     body = {"model": model, "messages": [{"role": "user", "content": text}], "stream": True}
     said: list[str] = []
     limits = httpx.Timeout(timeout, connect=CONNECT_SECONDS)

@@ -23,6 +23,27 @@ console = Console()
 errors = Console(stderr=True)
 
 
+class OneMachineOnlyError(HearthError):
+    """The command makes no sense on a host of a cluster."""
+
+    code = "one_machine_only"
+
+
+def cluster_settings() -> HearthSettings | None:
+    """The settings when this host belongs to a cluster, else None. Raises `SettingsError`."""
+    settings = load_settings(HearthSettings)
+    return settings if settings.consul_url is not None else None
+
+
+def refuse_in_cluster(command: str, instead: str) -> None:
+    """Raises `OneMachineOnlyError` on a host of a cluster, saying what does there what `command` would."""
+    if cluster_settings() is not None:
+        raise OneMachineOnlyError(
+            f"this host belongs to a cluster, where Nomad runs the services: `hearth {command}` is for one "
+            f"machine; {instead}"
+        )
+
+
 def here() -> House:
     """The house that the environment names."""
     return find_house(load_settings(HearthSettings).home)

@@ -14,8 +14,11 @@ from clusterkit.errors import HearthError
 from clusterkit.jobs import JobState, JobStatus
 from clusterkit.local_registry import LocalRegistry
 from clusterkit.registry import Instance
+from clusterkit.settings import load_settings
 from hearth.house import SERVICES, House
 from hearth.lock import holder
+from moe_gateway.settings import SERVICE as GATEWAY
+from moe_gateway.settings import GatewaySettings
 
 STOP_SECONDS = 20.0  #: what everything together gets to stop before it is killed
 _POLL_SECONDS = 0.1
@@ -55,7 +58,14 @@ class Snapshot:
 
 
 def _deployable(instance: Instance) -> str:
-    return "llama_expert" if instance.service.startswith(SERVICE_PREFIX) else instance.service
+    if instance.service.startswith(SERVICE_PREFIX):
+        return "llama_expert"
+    return GATEWAY if instance.service == gateway_name() else instance.service
+
+
+def gateway_name() -> str:
+    """The gateway's name in the registry. Raises `SettingsError`."""
+    return load_settings(GatewaySettings).service_name
 
 
 class Control:
@@ -93,10 +103,10 @@ class Control:
         return Snapshot(await self.jobs(), await self.instances())
 
     async def url_of(self, service: str) -> str:
-        """The URL of a running service. Raises `NotRunningError`, `HearthError` when it is not there."""
+        """The URL of a running deployable. Raises `NotRunningError`, `HearthError` when it is not there."""
         if holder(self._house.lock_file) is None:
             raise NotRunningError
-        found = [instance for instance in await self.instances() if instance.service == service]
+        found = [instance for instance in await self.instances() if _deployable(instance) == service]
         if not found:
             raise HearthError(
                 f"{service} has not started yet; see `hearth status` and `hearth logs {service}`"

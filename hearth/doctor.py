@@ -7,21 +7,16 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable, Iterable
-from dataclasses import asdict, dataclass
-from enum import StrEnum
-from typing import Any
 
 import httpx
-from rich.table import Table
-from rich.text import Text
 
 from clusterkit.catalogue import load_catalogue
 from clusterkit.errors import HearthError
 from clusterkit.jobs import JobState
 from clusterkit.settings import load_settings
 from hearth.ask import ask
-from hearth.console import console
 from hearth.control import Control
+from hearth.findings import Finding, Verdict, broken, good
 from hearth.house import House
 from hearth.lock import holder
 from hearth.up import check_ports
@@ -37,37 +32,7 @@ HEALTH_SECONDS = 5.0
 ANSWER_SECONDS = 60.0
 
 
-Check = Callable[[House], Iterable["Finding"]]
-
-
-class Verdict(StrEnum):
-    """What a check found."""
-
-    GOOD = "good"
-    DOUBTFUL = "doubtful"
-    BROKEN = "broken"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One part, how it is, and what to do about it."""
-
-    part: str
-    verdict: Verdict
-    detail: str
-    remedy: str = ""
-
-    def as_dict(self) -> dict[str, Any]:
-        """For programs."""
-        return asdict(self)
-
-
-def _good(part: str, detail: str) -> Finding:
-    return Finding(part, Verdict.GOOD, detail)
-
-
-def _broken(part: str, detail: str, remedy: str) -> Finding:
-    return Finding(part, Verdict.BROKEN, detail, remedy)
+Check = Callable[[House], Iterable[Finding]]
 
 
 async def examine(house: House) -> list[Finding]:
@@ -87,7 +52,7 @@ async def examine(house: House) -> list[Finding]:
         try:
             findings += await asyncio.to_thread(_all_of, check, house)
         except (HearthError, OSError) as error:
-            findings.append(_broken(part, str(error), "mend what the message names, then run this again"))
+            findings.append(broken(part, str(error), "mend what the message names, then run this again"))
     if not running:
         return [*findings, _not_running()]
     for ask_about in (_services, _answers):
@@ -105,20 +70,20 @@ def _not_running() -> Finding:
 
 def _programs(_: House) -> Iterable[Finding]:
     found = ".".join(map(str, sys.version_info[:3]))
-    yield _good("python", found)
+    yield good("python", found)
     for program, package in (("setpriv", "util-linux"),):
         path = shutil.which(program)
         yield (
-            _good(program, path)
+            good(program, path)
             if path
-            else _broken(program, "not found", f"sudo apt-get install -y {package}")
+            else broken(program, "not found", f"sudo apt-get install -y {package}")
         )
     if ctypes.util.find_library("gomp") is None:
-        yield _broken("libgomp", "not found", "sudo apt-get install -y libgomp1")
+        yield broken("libgomp", "not found", "sudo apt-get install -y libgomp1")
     if importlib.util.find_spec("xllamacpp") is None:
-        yield _broken("xllamacpp", "the bundled model server is not installed", "run ./bootstrap.sh again")
+        yield broken("xllamacpp", "the bundled model server is not installed", "run ./bootstrap.sh again")
     else:
-        yield _good("xllamacpp", "installed")
+        yield good("xllamacpp", "installed")
 
 
 def _settings(_: House) -> Iterable[Finding]:
@@ -126,9 +91,9 @@ def _settings(_: House) -> Iterable[Finding]:
         name = str(kind.model_config.get("env_prefix", "")).rstrip("_").lower()
         try:
             load_settings(kind)
-            yield _good(f"settings of {name}", "read")
+            yield good(f"settings of {name}", "read")
         except HearthError as error:
-            yield _broken(f"settings of {name}", str(error), "set the variables that the message names")
+            yield broken(f"settings of {name}", str(error), "set the variables that the message names")
 
 
 def _state_folder(house: House) -> Iterable[Finding]:
@@ -138,15 +103,15 @@ def _state_folder(house: House) -> Iterable[Finding]:
     if free < LOW_DISK_MB:
         yield Finding("disk", Verdict.DOUBTFUL, detail, f"free at least {LOW_DISK_MB} MB")
     else:
-        yield _good("disk", detail)
+        yield good("disk", detail)
     open_to_others = [
         path for path in (house.home / "secrets").glob("*") if path.is_file() and path.stat().st_mode & 0o077
     ]
     if open_to_others:
         names = " ".join(map(str, open_to_others))
-        yield _broken("secrets", f"others may read {names}", f"chmod 600 {names}")
+        yield broken("secrets", f"others may read {names}", f"chmod 600 {names}")
     else:
-        yield _good("secrets", "readable by the owner alone")
+        yield good("secrets", "readable by the owner alone")
 
 
 def _models(house: House) -> Iterable[Finding]:
@@ -163,10 +128,10 @@ def _models(house: House) -> Iterable[Finding]:
             if _is_whole(facts[model.name]) and (running or needed_mb(model, facts[model.name]) <= free)
         ]
         if usable:
-            yield _good(f"models of {name}", f"{usable[0]} can be used")
+            yield good(f"models of {name}", f"{usable[0]} can be used")
         else:
             said = "; ".join(f"{model}: {fact.reason or 'does not fit'}" for model, fact in facts.items())
-            yield _broken(f"models of {name}", said, f"hearth model add PATH|URL --expert {name}")
+            yield broken(f"models of {name}", said, f"hearth model add PATH|URL --expert {name}")
 
 
 def _is_whole(facts: FileFacts) -> bool:
@@ -183,26 +148,26 @@ def _databases(house: House) -> Iterable[Finding]:
         finally:
             connection.close()
         if verdict == "ok":
-            yield _good(f"database {path.name}", "intact")
+            yield good(f"database {path.name}", "intact")
         else:
             remedy = f"stop Hearth, then restore {path} from a backup or move it away"
-            yield _broken(f"database {path.name}", verdict, remedy)
+            yield broken(f"database {path.name}", verdict, remedy)
 
 
 def _ports(_: House) -> Iterable[Finding]:
     try:
         check_ports()
     except HearthError as error:
-        yield _broken("ports", str(error), "stop that program, or choose another port")
+        yield broken("ports", str(error), "stop that program, or choose another port")
     else:
-        yield _good("ports", "free")
+        yield good("ports", "free")
 
 
 async def _services(house: House) -> AsyncIterator[Finding]:
     state = await Control(house).snapshot()
     for job in state.jobs:
         if job.state is not JobState.RUNNING:
-            yield _broken(job.name, f"{job.state}, {job.restarts} restarts", f"hearth logs {job.name}")
+            yield broken(job.name, f"{job.state}, {job.restarts} restarts", f"hearth logs {job.name}")
             continue
         for url in sorted({f"http://{one.address}:{one.port}" for one in state.of(job.name)}):
             yield await _health(job.name, url)
@@ -214,11 +179,11 @@ async def _health(service: str, url: str) -> Finding:
             answer = await client.get(f"{url}/health")
             body = answer.json()
     except (httpx.HTTPError, ValueError) as error:
-        return _broken(service, f"{url}/health: {error}", f"hearth logs {service}")
+        return broken(service, f"{url}/health: {error}", f"hearth logs {service}")
     if answer.status_code == httpx.codes.OK:
-        return _good(service, f"healthy at {url}")
+        return good(service, f"healthy at {url}")
     wrong = {name: check.get("detail") for name, check in body.get("checks", {}).items() if not check["ok"]}
-    return _broken(service, f"{url}: {wrong}", f"hearth logs {service}")
+    return broken(service, f"{url}: {wrong}", f"hearth logs {service}")
 
 
 async def _answers(house: House) -> AsyncIterator[Finding]:
@@ -227,26 +192,9 @@ async def _answers(house: House) -> AsyncIterator[Finding]:
         try:
             answer = await ask(house, question, model=model, echo=False, timeout=ANSWER_SECONDS)
         except HearthError as error:
-            yield _broken(part, str(error), "hearth status; hearth logs")
+            yield broken(part, str(error), "hearth status; hearth logs")
             continue
         if answer.strip() and expected in answer:
-            yield _good(part, f"{question!r} was answered")
+            yield good(part, f"{question!r} was answered")
         else:
-            yield _broken(part, f"{question!r} was answered {answer!r}", "hearth logs")
-
-
-def print_findings(findings: list[Finding]) -> None:
-    """The findings as a table, remedies included."""
-    marks = {
-        Verdict.GOOD: Text("✓", "green"),
-        Verdict.DOUBTFUL: Text("!", "yellow"),
-        Verdict.BROKEN: Text("✗", "bold red"),
-    }
-    table = Table(box=None, padding=(0, 1))
-    for heading in ("", "part", "found", "remedy"):
-        table.add_column(heading, overflow="fold")
-    for finding in findings:
-        table.add_row(
-            marks[finding.verdict], finding.part, Text(finding.detail), Text(finding.remedy, "bold")
-        )
-    console.print(table)
+            yield broken(part, f"{question!r} was answered {answer!r}", "hearth logs")

@@ -1,4 +1,7 @@
-"""What the `hearth` command can be told, by environment variables that start with `HEARTH_`."""
+"""What the `hearth` command can be told, by environment variables that start with `HEARTH_`.
+
+On a host of a cluster they come from a file that `HEARTH_ENV_FILE` names.
+"""
 
 from pathlib import Path
 
@@ -16,6 +19,24 @@ class HearthSettings(BaseSettings):
     home: Path = Field(
         Path("~/.hearth").expanduser(),
         description="State folder: models, secrets, databases, logs and `hearth.toml` live under it.",
+    )
+    consul_url: str | None = Field(
+        None,
+        pattern=r"^https?://[^/]+$",
+        description="Where this host's Consul agent listens; when set, the command is about the cluster.",
+    )
+    consul_ca_file: Path | None = Field(
+        None, description="PEM file of the authority that vouches for Consul's and Nomad's certificates."
+    )
+    consul_token_file: Path | None = Field(None, description="File with a Consul token that may read.")
+    nomad_url: str | None = Field(
+        None, pattern=r"^https?://[^/]+$", description="Where this host's Nomad agent listens."
+    )
+    nomad_token_file: Path | None = Field(
+        None, description="File with a Nomad token that may read jobs, hosts and logs."
+    )
+    gateway_key_file: Path | None = Field(
+        None, description="File with the key that `hearth ask` shows the cluster's gateway."
     )
     up_timeout_s: float = Field(
         120.0, gt=0, description="Seconds that `hearth up` waits for everything to be healthy."

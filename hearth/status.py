@@ -76,7 +76,7 @@ async def show_logs(house: House, service: str | None, lines: int, follow: bool,
     wanted = [service] if service else [name for name in known if (house.logs_dir / f"{name}.log").exists()]
     for name in wanted:
         for line in last_lines(house.logs_dir / f"{name}.log", lines):
-            _print_line(name, line, raw)
+            print_line(name, line, raw)
     if follow:
         await asyncio.gather(*(_follow(house, name, raw) for name in wanted))
 
@@ -95,10 +95,11 @@ async def _follow(house: House, name: str, raw: bool) -> None:
             whole = data[: data.rfind(b"\n") + 1]
             position += len(whole)
             for line in whole.decode("utf-8", "replace").splitlines():
-                _print_line(name, line, raw)
+                print_line(name, line, raw)
 
 
-def _print_line(service: str, line: str, raw: bool) -> None:
+def print_line(service: str, line: str, raw: bool) -> None:
+    """Print one line that a service wrote; `raw` as it is."""
     if raw:
         console.out(line, highlight=False)
         return

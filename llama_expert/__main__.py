@@ -9,14 +9,14 @@ from clusterkit.catalogue import Catalogue, ExpertSpec, ModelSpec, load_catalogu
 from clusterkit.clock import SystemClock
 from clusterkit.errors import SettingsError
 from clusterkit.exchange import Deadlines
-from clusterkit.local_registry import LocalRegistry
 from clusterkit.logs import configure_logging
 from clusterkit.metrics import Metrics
+from clusterkit.open_registry import open_registry
 from clusterkit.process import run
 from clusterkit.registry import Instance
 from clusterkit.service import Health, serve
 from clusterkit.settings import environment, load_settings
-from clusterkit.tokens import BearerGuard, ensure_token
+from clusterkit.tokens import BearerGuard, ensure_token, service_token
 from clusterkit.upstream import UpstreamPool
 from clusterkit.yaml_file import suggest
 from llama_expert.app import BASE_PATH, SERVICE, ExpertProxy, expert_app, expert_health, instances
@@ -72,11 +72,11 @@ def make_supervisor(settings: LlamaExpertSettings, clock: SystemClock) -> Superv
         measured = free_memory_mb() if settings.memory_mb is None else settings.memory_mb
         return max(0, measured - settings.reserve_mb)
 
-    ensure_token(settings.secrets_dir, ENGINE_KEY)
+    ensure_token(settings.own_secrets_dir, ENGINE_KEY)
     running = Running(
         engine=engine_of(settings),
         environment=environment(),
-        key_file=settings.secrets_dir / f"{ENGINE_KEY}.token",
+        key_file=settings.own_secrets_dir / f"{ENGINE_KEY}.token",
         threads=settings.threads,
         context=settings.context,
         load_timeout=settings.load_timeout_s,
@@ -91,11 +91,11 @@ async def serve_experts(settings: LlamaExpertSettings) -> None:
     supervisor = make_supervisor(settings, clock)
     metrics = Metrics()
     pool = UpstreamPool(DEADLINES)
-    key = ensure_token(settings.secrets_dir, ENGINE_KEY)
+    key = ensure_token(settings.own_secrets_dir, ENGINE_KEY)
     proxy = ExpertProxy(
         expert_app(supervisor, metrics), supervisor, pool=pool, key=key, metrics=metrics, clock=clock
     )
-    guarded = BearerGuard(proxy, ensure_token(settings.secrets_dir, SERVICE), paths=(BASE_PATH,))
+    guarded = BearerGuard(proxy, service_token(settings, SERVICE), paths=(BASE_PATH,))
     own_id = secrets.token_hex(4)
 
     async def health() -> Health:
@@ -104,7 +104,7 @@ async def serve_experts(settings: LlamaExpertSettings) -> None:
     def announced(address: str, port: int) -> Sequence[Instance]:
         return instances(supervisor, own_id, address, port)
 
-    async with LocalRegistry(settings.registry_file, clock) as registry, asyncio.TaskGroup() as group:
+    async with open_registry(settings, clock) as registry, asyncio.TaskGroup() as group:
         supervising = group.create_task(supervisor.run(), name="supervise")
         try:
             await serve(

@@ -9,21 +9,21 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from clusterkit.catalogue import SERVICE_PREFIX, load_catalogue
 from clusterkit.clock import Clock, SystemClock
 from clusterkit.exchange import Deadlines
-from clusterkit.local_registry import LocalRegistry
 from clusterkit.logs import configure_logging
 from clusterkit.metrics import Metrics
+from clusterkit.open_registry import open_registry
 from clusterkit.process import run
 from clusterkit.registry import Registry
 from clusterkit.service import Health, serve
 from clusterkit.settings import load_settings
-from clusterkit.tokens import ensure_token
+from clusterkit.tokens import service_token
 from clusterkit.upstream import UpstreamPool
 from moe_gateway.control_plane import gateway_health, make_control_plane
 from moe_gateway.data_plane import PATHS, DataPlane
 from moe_gateway.experts import ExpertView
 from moe_gateway.keys import KeyGuard, hash_key, read_keys
 from moe_gateway.routing import Naming
-from moe_gateway.settings import EXPERT_TOKEN, SERVICE, GatewaySettings
+from moe_gateway.settings import AGENT_TOKEN, EXPERT_TOKEN, SERVICE, GatewaySettings
 
 
 class TwoPlanes:
@@ -58,8 +58,8 @@ def make_app(settings: GatewaySettings, view: ExpertView, pool: UpstreamPool, cl
         table=lambda: view.table,
         pool=pool,
         tokens={
-            "agent": ensure_token(settings.secrets_dir, settings.agent_service),
-            "expert": ensure_token(settings.secrets_dir, EXPERT_TOKEN),
+            "agent": service_token(settings, AGENT_TOKEN),
+            "expert": service_token(settings, EXPERT_TOKEN),
         },
         metrics=metrics,
         clock=clock,
@@ -68,7 +68,7 @@ def make_app(settings: GatewaySettings, view: ExpertView, pool: UpstreamPool, cl
     control = make_control_plane(view, metrics, created=int(clock.now().timestamp()))
     app: ASGIApp = TwoPlanes(data, control)
     if settings.keys_file is not None:
-        own = hash_key(ensure_token(settings.secrets_dir, SERVICE))
+        own = hash_key(service_token(settings, SERVICE))
         app = KeyGuard(app, read_keys(settings.keys_file) | {own})
     return app
 
@@ -82,7 +82,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
         idle=settings.idle_timeout_s,
     )
     pool = UpstreamPool(deadlines)
-    async with LocalRegistry(settings.registry_file, clock) as registry:
+    async with open_registry(settings, clock) as registry:
         view = make_view(settings, registry, clock)
         app = make_app(settings, view, pool, clock)
 
@@ -95,7 +95,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
             try:
                 await serve(
                     app,
-                    name=SERVICE,
+                    name=settings.service_name,
                     settings=settings,
                     registry=registry,
                     health=health,

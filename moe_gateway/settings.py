@@ -7,7 +7,8 @@ from pydantic import Field
 from clusterkit.request_body import MAX_BODY_BYTES
 from clusterkit.settings import ServiceSettings, settings_config
 
-SERVICE = "moe_gateway"  #: the gateway's own name in the registry
+SERVICE = "moe_gateway"  #: this deployable, and whose token its callers present
+AGENT_TOKEN = "pipecatapp"  #: whose token the agent asks for
 EXPERT_TOKEN = "llama_expert"  #: whose token every expert asks for; experts are served by that deployable
 
 
@@ -17,6 +18,7 @@ class GatewaySettings(ServiceSettings):
     model_config = settings_config("MOE_GATEWAY_")
 
     port: int = Field(8080, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
+    service_name: str = Field("moe-gateway", description="The gateway's own name in the registry.")
     agent_model: str = Field("hearth", description="Model name under which clients reach the agent.")
     agent_service: str = Field("pipecatapp", description="The agent's service name in the registry.")
     default_expert: str = Field("main", description="The expert that the model name `auto` stands for.")

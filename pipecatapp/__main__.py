@@ -16,21 +16,21 @@ from starlette.types import ASGIApp
 
 from clusterkit.clock import Clock, SystemClock
 from clusterkit.event_log import EventLog
-from clusterkit.local_registry import LocalRegistry
 from clusterkit.logs import configure_logging
 from clusterkit.metrics import Metrics
+from clusterkit.open_registry import open_registry
 from clusterkit.process import run
 from clusterkit.registry import Registry
 from clusterkit.service import HealthProbe, serve
 from clusterkit.settings import load_settings
 from clusterkit.storage import Database, migrate
-from clusterkit.tokens import BearerGuard, ensure_token
+from clusterkit.tokens import BearerGuard, service_token
 from pipecatapp.nodes.gateway import GatewayClient
 from pipecatapp.nodes.openai_models import OpenAiModels
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.runs.library import WorkflowLibrary
 from pipecatapp.runs.runner import WorkflowRunner
-from pipecatapp.settings import SERVICE, PipecatappSettings
+from pipecatapp.settings import GATEWAY_TOKEN, SERVICE, PipecatappSettings
 from pipecatapp.tools.base import Tool
 from pipecatapp.tools.calculator import Calculator
 from pipecatapp.tools.clock import ClockTool
@@ -42,6 +42,7 @@ from pipecatapp.web.feeds import feed_routes
 from pipecatapp.web.health import agent_health
 from pipecatapp.web.main_model import look_up_main_model
 from pipecatapp.web.messages import Inbox, Room, callback_rule, message_routes
+from pipecatapp.web.network import needs_token
 from pipecatapp.web.turns import Turns
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -61,7 +62,7 @@ def make_runner(
     clock: Clock,
 ) -> WorkflowRunner:
     """The engine with its tools and its way to the models."""
-    token = ensure_token(settings.secrets_dir, settings.gateway_service)
+    token = service_token(settings, GATEWAY_TOKEN)
     gateway = GatewayClient(registry, settings.gateway_service, token, http)
     return WorkflowRunner(
         nodes=nodes,
@@ -139,7 +140,7 @@ async def open_agent(settings: PipecatappSettings, registry: Registry, clock: Cl
             waiting=settings.max_waiting_turns,
             timeout=settings.default_timeout_seconds,
             new_id=new_id,
-            model=lambda: look_up_main_model(registry),
+            model=lambda: look_up_main_model(registry, settings.main_expert_service),
             tools=tools.names,
         )
         inbox = Inbox(turns=turns, room=room, clock=clock, http=http, may_call=callback_rule(registry))
@@ -149,6 +150,7 @@ async def open_agent(settings: PipecatappSettings, registry: Registry, clock: Cl
             library=library,
             workflow=settings.workflow,
             gateway_service=settings.gateway_service,
+            main_expert_service=settings.main_expert_service,
             events=events,
             nodes=nodes,
             environment=settings.environment,
@@ -163,17 +165,22 @@ async def open_agent(settings: PipecatappSettings, registry: Registry, clock: Cl
                 feed_routes(events, nodes),
             ],
         )
-        guarded = BearerGuard(app, ensure_token(settings.secrets_dir, SERVICE), paths=("/v1/",))
+        guarded = BearerGuard(
+            app,
+            service_token(settings, SERVICE),
+            paths=("/v1/",),
+            beyond=None if settings.is_loopback else needs_token,
+        )
         yield Agent(guarded, turns, health, room.close)
 
 
 async def main() -> None:
     """Serve until SIGTERM. Raises `HearthError` when the agent cannot start."""
     settings = load_settings(PipecatappSettings)
-    configure_logging(SERVICE, settings.effective_log_level, settings.log_format)
+    configure_logging(SERVICE, settings.effective_log_level, settings.log_format, settings.log_file)
     clock = SystemClock()
     async with (
-        LocalRegistry(settings.registry_file, clock) as registry,
+        open_registry(settings, clock) as registry,
         open_agent(settings, registry, clock) as agent,
     ):
         log.info("starting", workflow=settings.workflow)
@@ -184,6 +191,10 @@ async def main() -> None:
             registry=registry,
             health=agent.health,
             at_shutdown=agent.at_shutdown,
+            # Beyond loopback every caller is asked for the token, by whatever name it is reached;
+            # `needs_token` looks at the name of those that are not.
+            authenticated=True,
+            allowed_hosts=() if settings.is_loopback else ("*",),
         )
 
 

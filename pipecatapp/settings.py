@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, SecretStr, model_validator
 from clusterkit.settings import ServiceSettings, settings_config
 from clusterkit.storage import sqlite_url
 
-SERVICE = "pipecatapp"  #: the agent's own name in the registry
+SERVICE = "pipecatapp"  #: the agent's own name in the registry, and whose token its callers present
+GATEWAY_TOKEN = "moe_gateway"  #: whose token the gateway asks for
 
 
 def _one_word(value: str | SecretStr) -> str | SecretStr:
@@ -39,7 +40,13 @@ class PipecatappSettings(ServiceSettings):
 
     port: int = Field(8000, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
     model_name: str = Field("hearth", description="The model name under which the agent answers.")
-    gateway_service: str = Field("moe_gateway", description="The gateway's service name in the registry.")
+    gateway_service: str = Field("moe-gateway", description="The gateway's service name in the registry.")
+    main_expert_service: str = Field(
+        "expert-main", description="The service name of the expert behind the agent's own thinking."
+    )
+    log_file: Path | None = Field(
+        None, description="File that gets a copy of every log line; appended to, whoever likes may rotate it."
+    )
     workflows_dir: Path = Field(Path("workflows"), description="Folder of workflow files.")
     workflow: str = Field(
         "default_agent_loop",

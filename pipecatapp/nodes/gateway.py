@@ -11,29 +11,32 @@ SILENCE_SECONDS = 600.0  #: a node's own `timeout` and `idle_timeout` are shorte
 
 
 class GatewayClient:
-    """Hands out the client; keeps one connection pool as long as the gateway stays where it is."""
+    """Hands out the client: of several healthy gateways another one each time."""
 
     def __init__(
         self, registry: Registry, service: str, token: str, http: openai.DefaultAsyncHttpxClient
     ) -> None:
         """`token` is what the gateway asks callers for; `http` is closed by whoever made it."""
         self._registry, self._service, self._token, self._http = registry, service, token, http
-        self._known: tuple[str, AsyncOpenAI] | None = None
+        self._known: dict[str, AsyncOpenAI] = {}
+        self._turn = 0
 
     async def connect(self) -> AsyncOpenAI:
         """The client to use for the next call. Raises `NodeError` when no gateway is healthy."""
         found = await self._registry.instances(self._service)
-        url = next((one.url for one in found if one.healthy), None)
-        if url is None:
+        urls = [one.url for one in found if one.healthy]
+        if not urls:
             detail = found[0].detail if found else "it has not announced itself"
             raise NodeError(ErrorCode.OVERLOADED, f"{self._service} is not healthy: {detail}", retry_after=2)
-        if self._known is None or self._known[0] != url:
-            client = AsyncOpenAI(
+        self._known = {url: client for url, client in self._known.items() if url in urls}
+        self._turn += 1
+        url = urls[self._turn % len(urls)]
+        if url not in self._known:
+            self._known[url] = AsyncOpenAI(
                 base_url=f"{url}/v1",
                 api_key=self._token,
                 max_retries=0,
                 http_client=self._http,
                 timeout=openai.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
             )
-            self._known = (url, client)
-        return self._known[1]
+        return self._known[url]

@@ -17,6 +17,7 @@ def agent_health(
     library: WorkflowLibrary,
     workflow: str,
     gateway_service: str,
+    main_expert_service: str,
     events: EventLog,
     nodes: NodeRegistry,
     environment: str,
@@ -26,7 +27,7 @@ def agent_health(
     async def health() -> Health:
         await events.try_again()
         instances = await _instances(registry)
-        main = main_model(instances or ())
+        main = main_model(instances or (), main_expert_service)
         return Health(
             (
                 await _workflow(library, workflow),

@@ -4,10 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clusterkit.catalogue import SERVICE_PREFIX
 from clusterkit.registry import Instance, Registry
-
-MAIN_EXPERT = f"{SERVICE_PREFIX}main"  #: the expert that the agent's workflow asks
 
 #: Characters of the conversation so far per token of the model's context. English takes about four
 #: characters a token; half of the context is left for the question, the tools and the answer.
@@ -24,9 +21,9 @@ class MainModel:
     context: int | None = None  #: tokens
 
 
-def main_model(instances: Sequence[Instance]) -> MainModel:
-    """The healthy main expert among `instances`."""
-    found = next((one for one in instances if one.service == MAIN_EXPERT and one.healthy), None)
+def main_model(instances: Sequence[Instance], service: str) -> MainModel:
+    """The healthy main expert among `instances`; `service` is its name."""
+    found = next((one for one in instances if one.service == service and one.healthy), None)
     if found is None:
         return MainModel()
     told = found.meta
@@ -39,9 +36,9 @@ def main_model(instances: Sequence[Instance]) -> MainModel:
     )
 
 
-async def look_up_main_model(registry: Registry) -> MainModel:
+async def look_up_main_model(registry: Registry, service: str) -> MainModel:
     """The main model of now. Raises what the registry raises."""
-    return main_model(await registry.instances(MAIN_EXPERT))
+    return main_model(await registry.instances(service), service)
 
 
 def recent(history: Sequence[dict[str, Any]], context: int | None) -> list[dict[str, Any]]:

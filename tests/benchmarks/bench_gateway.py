@@ -154,7 +154,7 @@ async def announce(home: Path, upstream: int) -> int:
         await registry.heartbeat("main", healthy=True)
         index = 0
         while True:
-            found = await registry.instances("moe_gateway")
+            found = await registry.instances("moe-gateway")
             if found and found[0].healthy:
                 return found[0].port
             index = await registry.wait_for_change(index, timeout=1)

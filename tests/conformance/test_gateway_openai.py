@@ -83,7 +83,7 @@ async def front_of(home: Path, process: subprocess.Popen[bytes]) -> AsyncIterato
     index = 0
     async with LocalRegistry(home / "run" / "registry.db", SystemClock()) as registry:
         async with asyncio.timeout(20):
-            while not (found := await registry.instances("moe_gateway")):
+            while not (found := await registry.instances("moe-gateway")):
                 assert process.poll() is None, "the gateway has ended"
                 index = await registry.wait_for_change(index, timeout=1)
         yield Front(found[0].url, process, registry)
@@ -267,7 +267,7 @@ async def test_told_to_stop_the_gateway_leaves_the_registry_and_ends_in_good_ord
         async with front_of(tmp_path, process) as front:
             process.terminate()
             assert await asyncio.to_thread(process.wait, 10) == 0
-            assert await front.registry.instances("moe_gateway") == ()
+            assert await front.registry.instances("moe-gateway") == ()
 
 
 def test_beyond_loopback_it_does_not_start_without_keys(tmp_path: Path) -> None:

@@ -1,26 +1,43 @@
-"""What every keeper of jobs does, the one of one machine and the fake alike."""
+"""What every keeper of jobs does: the one of one machine, the one of a cluster, and the fake."""
 
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
+from clusterkit.agent_http import AgentAccess
+from clusterkit.clock import SystemClock
 from clusterkit.jobs import JobError, Jobs, JobSpec, JobState
 from clusterkit.local_jobs import LocalJobs
+from clusterkit.nomad import Nomad
+from clusterkit.nomad_jobs import NomadJobs
 from clusterkit.testing import FakeClock, FakeJobs
+from tests.servers.agents import RunningAgent, nomad_agent
 
 WAIT = JobSpec(name="wait", command=(sys.executable, "-c", "import signal; signal.pause()"))
 NOTHING = JobSpec(name="nothing", command=("no-such-program-anywhere",))
 
 
-@pytest.fixture(params=["fake", "local"])
+@pytest.fixture(scope="module")
+def agent() -> Iterator[RunningAgent]:
+    with nomad_agent() as running:
+        yield running
+
+
+@pytest.fixture(params=["fake", "local", "nomad"])
 async def jobs(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Jobs]:
     if request.param == "fake":
         yield FakeJobs(broken={"nothing"})
-        return
-    async with LocalJobs(tmp_path / "logs", FakeClock()) as local:
-        yield local
+    elif request.param == "local":
+        async with LocalJobs(tmp_path / "logs", FakeClock()) as local:
+            yield local
+    else:
+        agent: RunningAgent = request.getfixturevalue("agent")
+        async with Nomad(AgentAccess(url=agent.url)) as nomad:
+            yield NomadJobs(nomad, SystemClock())
+            for job in agent.get("/v1/jobs"):
+                await nomad.stop_job(job["ID"], purge=True)
 
 
 async def test_a_started_job_runs_until_it_is_stopped(jobs: Jobs) -> None:
@@ -28,7 +45,6 @@ async def test_a_started_job_runs_until_it_is_stopped(jobs: Jobs) -> None:
     await jobs.start(WAIT)
     (running,) = await jobs.list()
     assert (running.name, running.state, running.restarts) == ("wait", JobState.RUNNING, 0)
-    assert running.pid is not None
     await jobs.stop("wait")
     (stopped,) = await jobs.list()
     assert (stopped.state, stopped.pid) == (JobState.STOPPED, None)

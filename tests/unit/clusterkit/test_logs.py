@@ -3,16 +3,21 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from clusterkit.errors import SettingsError
+from clusterkit.logs import configure_logging
+
 PROGRAM = """
 import logging, structlog
+from pathlib import Path
 from clusterkit.logs import configure_logging
 from clusterkit.tracing import Trace, use_trace
 
-configure_logging("agent", {level!r}, {format!r})
+configure_logging("agent", {level!r}, {format!r}, Path({file!r}) if {file!r} else None)
 log = structlog.get_logger()
 use_trace(Trace("ab" * 16, "cd" * 8))
 
@@ -31,8 +36,8 @@ except ValueError as error:
 """
 
 
-def lines(level: str = "info", log_format: str = "json") -> list[str]:
-    program = PROGRAM.format(level=level, format=log_format)
+def lines(level: str = "info", log_format: str = "json", log_file: Path | None = None) -> list[str]:
+    program = PROGRAM.format(level=level, format=log_format, file=str(log_file or ""))
     ran = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
     )
@@ -85,3 +90,21 @@ def test_no_line_carries_a_secret(log_format: str) -> None:
 def test_only_what_is_severe_enough_is_written() -> None:
     assert "too_fine" in "\n".join(lines(level="debug"))
     assert [json.loads(line)["event"] for line in lines(level="error")] == ["failed", "broke"]
+
+
+def test_a_log_file_gets_a_copy_of_every_line(tmp_path: Path) -> None:
+    file = tmp_path / "agent.log"
+    file.write_text("of an earlier run\n")
+    wrote = lines(log_file=file)
+    assert file.read_text().splitlines() == ["of an earlier run", *wrote]
+
+
+def test_a_log_file_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    with pytest.raises(
+        SettingsError, match=r"the log file .*/absent/agent.log cannot be written: No such file"
+    ):
+        configure_logging("agent", "info", "json", tmp_path / "absent" / "agent.log")
+
+
+def test_a_full_disk_under_the_log_file_silences_nothing() -> None:
+    assert len(lines(log_file=Path("/dev/full"))) == len(lines())

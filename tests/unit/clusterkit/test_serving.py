@@ -271,9 +271,9 @@ def test_an_address_that_is_not_here_is_named() -> None:
 async def served(needs: Needs, registry: FakeRegistry, **more: Any) -> AsyncIterator[asyncio.Task[None]]:
     task = asyncio.create_task(
         serve(
-            shop(needs, Metrics()),
+            more.pop("app", None) or shop(needs, Metrics()),
             name="shop",
-            settings=ShopSettings(),
+            settings=more.pop("settings", ShopSettings()),
             registry=registry,
             health=needs,
             **more,
@@ -321,6 +321,32 @@ async def test_a_service_is_announced_with_its_health_and_gone_after_sigterm(nee
         terminate()
         await task
     assert await registry.instances() == ()
+
+
+async def test_a_service_that_is_told_to_end_is_off_the_list_before_it_finishes_what_it_began(
+    needs: Needs,
+) -> None:
+    registry = FakeRegistry()
+    needs.checks = [Check("model", True)]
+    app, begun, go_on = shop(needs, Metrics()), asyncio.Event(), asyncio.Event()
+
+    @app.get("/slow")
+    async def slow() -> dict[str, str]:
+        begun.set()
+        await go_on.wait()
+        return {"said": "after all"}
+
+    async with served(needs, registry, app=app) as task:
+        instance = await announced(registry, healthy=True)
+        async with httpx.AsyncClient() as client:
+            asked = asyncio.create_task(client.get(f"{instance.url}/slow"))
+            await begun.wait()
+            terminate()
+            await until_async(lambda: are_announced(registry))
+            assert not asked.done()
+            go_on.set()
+            assert (await asked).json() == {"said": "after all"}
+        await task
 
 
 async def test_a_registry_that_fails_for_a_moment_ends_nothing(needs: Needs) -> None:
@@ -373,6 +399,13 @@ async def test_a_service_announces_what_it_is_told_to(needs: Needs) -> None:
         terminate()
         await task
     assert await registry.instances() == ()
+
+
+async def test_a_service_behind_a_proxy_is_known_where_others_reach_it(needs: Needs) -> None:
+    registry = FakeRegistry()
+    async with served(needs, registry, settings=ShopSettings(advertised="192.0.2.7:20123")):
+        instance = await announced(registry, healthy=False)
+    assert (instance.address, instance.port) == ("192.0.2.7", 20123)
 
 
 SERVE = """

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from starlette.responses import PlainTextResponse
 
-from clusterkit.tokens import BearerGuard, TokenError, ensure_token
+from clusterkit.settings import ServiceSettings
+from clusterkit.tokens import BearerGuard, TokenError, ensure_token, service_token
 
 
 def test_a_token_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
@@ -84,3 +85,15 @@ async def test_guarded_paths_answer_to_the_token_alone(
     if status == 401:
         assert answer.json()["error"]["type"] == "authentication_error"
         assert "right" not in answer.text
+
+
+def test_in_a_cluster_a_missing_token_is_an_error_and_none_is_made_up(tmp_path: Path) -> None:
+    alone = ServiceSettings(home=tmp_path)
+    assert service_token(alone, "agent") == ensure_token(tmp_path / "secrets", "agent")
+    in_cluster = ServiceSettings(
+        home=tmp_path, secrets_dir=tmp_path / "given", consul_url="https://127.0.0.1:1"
+    )
+    with pytest.raises(TokenError, match=r"given/agent\.token is missing"):
+        service_token(in_cluster, "agent")
+    given = ensure_token(tmp_path / "given", "agent")
+    assert service_token(in_cluster, "agent") == given

@@ -29,7 +29,7 @@ class Asking:
         return model
 
     async def _announce(self, address: str, port: int) -> None:
-        gateway = Instance(service="moe_gateway", id="g", address=address, port=port)
+        gateway = Instance(service="moe-gateway", id="g", address=address, port=port)
         await self._registry.register(gateway, ttl=60)
         await self._registry.heartbeat("g", healthy=True)
 

@@ -50,7 +50,7 @@ async def test_an_unknown_zone_is_refused(zone):
 async def test_the_status_tells_services_models_and_the_machine(tmp_path):
     registry = FakeRegistry()
     main = Instance(service="expert-main", id="m", address="127.0.0.1", port=1, meta={"model": "smollm2"})
-    for instance in (main, replace(main, service="moe_gateway", id="g", meta={})):
+    for instance in (main, replace(main, service="moe-gateway", id="g", meta={})):
         await registry.register(instance, ttl=9)
     await registry.heartbeat("m", healthy=True)
     await registry.heartbeat("g", healthy=False, detail="no expert is healthy")
@@ -59,7 +59,7 @@ async def test_the_status_tells_services_models_and_the_machine(tmp_path):
     assert lines[:3] == [
         "1 of 2 services are healthy.",
         "- expert-main: healthy, model smollm2",
-        "- moe_gateway: not healthy (no expert is healthy)",
+        "- moe-gateway: not healthy (no expert is healthy)",
     ]
     assert lines[3].startswith("This machine: load ")
     assert not result.data["healthy"]

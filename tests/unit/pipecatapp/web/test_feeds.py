@@ -154,7 +154,7 @@ async def test_health_is_503_without_a_healthy_gateway_and_says_why(agent: Runni
     answer = await agent.client.get("/health")
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) >= 1
-    assert answer.json()["checks"]["gateway"] == {"ok": False, "detail": "moe_gateway is not there"}
+    assert answer.json()["checks"]["gateway"] == {"ok": False, "detail": "moe-gateway is not there"}
     await agent.announce(1, healthy=False, detail="no expert is ready")
     answer = await agent.client.get("/health")
     assert answer.status_code == 503

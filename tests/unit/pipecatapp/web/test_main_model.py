@@ -5,15 +5,16 @@ import pytest
 from clusterkit.registry import Instance
 from pipecatapp.web.main_model import (
     CHARACTERS_PER_TOKEN_OF_CONTEXT,
-    MAIN_EXPERT,
     MainModel,
     main_model,
     recent,
 )
 
+MAIN = "expert-main"
+
 
 def expert(*, healthy: bool = True, **meta: str) -> Instance:
-    return Instance(service=MAIN_EXPERT, id="a", address="127.0.0.1", port=1, healthy=healthy, meta=meta)
+    return Instance(service=MAIN, id="a", address="127.0.0.1", port=1, healthy=healthy, meta=meta)
 
 
 def conversation(*lengths: int) -> list[dict[str, str]]:
@@ -24,14 +25,14 @@ def conversation(*lengths: int) -> list[dict[str, str]]:
 
 
 def test_what_the_expert_announces_is_known() -> None:
-    found = main_model([expert(model="big", tools="true", context="8192")])
+    found = main_model([expert(model="big", tools="true", context="8192")], MAIN)
     assert found == MainModel(name="big", tools=True, context=8192)
-    assert main_model([expert(model="small", tools="false", built_in="true")]).built_in
+    assert main_model([expert(model="small", tools="false", built_in="true")], MAIN).built_in
 
 
 @pytest.mark.parametrize("instances", [[], [expert(healthy=False, model="big", tools="true")]])
 def test_an_expert_that_is_away_is_offered_nothing(instances: list[Instance]) -> None:
-    assert main_model(instances) == MainModel()
+    assert main_model(instances, MAIN) == MainModel()
 
 
 def test_a_conversation_that_fits_is_kept_whole() -> None:

@@ -171,7 +171,7 @@ async def test_either_way_everybody_gets_their_own_answer(way: Way) -> None:
 async def test_either_way_a_failure_is_told_with_its_code(way: Way) -> None:
     failed = await way.ask("Tell me a story.")
     assert failed["error"]["code"] == "overloaded"
-    assert "moe_gateway" in failed["error"]["message"]
+    assert "moe-gateway" in failed["error"]["message"]
     assert "text" not in failed
 
 

@@ -1,0 +1,59 @@
+"""What a host is goes into its host_vars file once, and what a person wrote there stays."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.unit.ansible_host_roles.site import Played, Site
+
+pytestmark = pytest.mark.timeout(300)
+
+PLAY = {"hosts": "n1", "connection": "local", "roles": ["host_facts"]}
+OURS = re.compile(r"# BEGIN what Hearth found out\n.*# END what Hearth found out\n", re.S)
+
+
+@pytest.fixture
+def host_file(site: Site) -> Path:
+    return site.folder / "host_vars" / "n1.yaml"
+
+
+def apply(site: Site, **variables: object) -> Played:
+    return site.play(PLAY, **variables).expect_success()
+
+
+@pytest.mark.req("PRV-18", "PRV-19")
+def test_a_mac_address_and_the_rest_are_written_once(site: Site, host_file: Path) -> None:
+    assert apply(site).changes.count("Write what is not there yet") == 1
+    written = host_file.read_text()
+    facts = yaml.safe_load(written)
+    assert re.fullmatch(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", facts["host_mac_address"])
+    assert facts["host_memory_mb"] % 256 == 0 < facts["host_memory_mb"]
+    assert facts["host_network_cards"]
+    assert {"host_cpu_level", "host_cpu_features", "host_gpus", "host_wake_on_lan"} < set(facts)
+
+    assert apply(site).changes == []
+    assert host_file.read_text() == written
+
+
+@pytest.mark.req("PRV-19")
+def test_other_keys_and_comments_stay_and_win(site: Site, host_file: Path) -> None:
+    own = "# bought in 2019\nhost_mac_address: 3c:ec:ef:00:12:ab # the card that wakes it\nnote: {a: 1}\n"
+    host_file.parent.mkdir()
+    host_file.write_text(own)
+    apply(site)
+    assert OURS.sub("", host_file.read_text()) == own
+    assert "host_mac_address" not in OURS.findall(host_file.read_text())[0]
+    assert apply(site).changes == []
+
+
+@pytest.mark.req("PRV-19")
+def test_only_a_refresh_measures_anew(site: Site, host_file: Path) -> None:
+    apply(site)
+    measured = host_file.read_text()
+    host_file.write_text(re.sub(r"host_memory_mb: \d+", "host_memory_mb: 512", measured))
+    assert apply(site).changes == []
+    assert yaml.safe_load(host_file.read_text())["host_memory_mb"] == 512
+    apply(site, host_facts_refresh=True)
+    assert host_file.read_text() == measured

@@ -1,0 +1,221 @@
+"""What the job templates render is what Nomad reads, the programs serve and the site asked for."""
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from starlette.routing import Route
+
+from clusterkit.catalogue import load_catalogue
+from clusterkit.metrics import Metrics
+from clusterkit.service import Health, control_app
+from clusterkit.settings import ServiceSettings
+from llama_expert.settings import LlamaExpertSettings
+from moe_gateway.settings import GatewaySettings
+from pipecatapp.settings import PipecatappSettings
+from tests.ansible_render import ROOT, THREE_HOSTS, render
+from tests.unit.ansible_roles.jobs import HEARTH_JOBS, TEMPLATES, file, group, job, job_text, service, task
+
+ONE_HOST = "all: {children: {controllers: {hosts: {n1: {host_address: 192.0.2.11, host_interface: eth0}}}}}"
+SETTINGS: dict[str, type[ServiceSettings]] = {
+    "expert-main": LlamaExpertSettings,
+    "moe-gateway": GatewaySettings,
+    "pipecatapp": PipecatappSettings,
+}
+SITE = yaml.safe_load((ROOT / "group_vars/all/main.yaml").read_text())
+
+
+@pytest.mark.req("CLU-05", "PRV-16", "CLU-07")
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_nomad_reads_the_job_and_registers_the_service_of_its_name(name: str) -> None:
+    found = job(name)
+    assert found["ID"] == name
+    assert service(found)["Name"] == name
+    assert "hearth" in service(found)["Tags"]
+
+
+@pytest.mark.req("CLU-01")
+@pytest.mark.parametrize("name", HEARTH_JOBS)
+def test_the_check_asks_a_path_that_the_program_serves(name: str) -> None:
+    async def well() -> Health:
+        return Health(())
+
+    (check,) = service(job(name))["Checks"]
+    served = {
+        route.path
+        for route in control_app(name, health=well, metrics=Metrics()).routes
+        if isinstance(route, Route)
+    }
+    assert (check["Type"], check["Path"]) == ("http", "/health")
+    assert check["Path"] in served
+
+
+@pytest.mark.req("CLU-01", "CLU-07")
+@pytest.mark.parametrize(("name", "port"), [("mqtt", "mqtt_port"), ("llamacpp-rpc", "llama_rpc_port")])
+def test_programs_that_speak_no_http_are_checked_by_a_connection_to_their_port(name: str, port: str) -> None:
+    found = job(name)
+    (check,) = service(found)["Checks"]
+    (network,) = group(found)["Networks"]
+    (reserved,) = network["ReservedPorts"]
+    assert check["Type"] == "tcp"
+    assert service(found)["PortLabel"] == reserved["Label"]
+    assert reserved["Value"] == SITE[port]
+
+
+@pytest.mark.req("CLU-02")
+def test_the_names_that_the_programs_ask_for_are_those_of_the_jobs() -> None:
+    agent, gateway = PipecatappSettings(), GatewaySettings()
+    assert service(job("moe-gateway"))["Name"] == agent.gateway_service == gateway.service_name
+    assert service(job("pipecatapp"))["Name"] == gateway.agent_service
+    assert (
+        service(job("expert-main"))["Name"]
+        == agent.main_expert_service
+        == SITE["expert_service_prefix"] + "main"
+    )
+
+
+@pytest.mark.req("CLU-02", "PRV-15")
+def test_a_site_that_names_its_services_otherwise_tells_the_programs() -> None:
+    said = task(job("pipecatapp", moe_gateway_service="front", llama_api_service_name="expert-coding"))["Env"]
+    assert said["PIPECATAPP_GATEWAY_SERVICE"] == "front"
+    assert said["PIPECATAPP_MAIN_EXPERT_SERVICE"] == "expert-coding"
+
+
+@pytest.mark.parametrize("name", HEARTH_JOBS)
+def test_every_variable_that_a_program_is_told_is_one_of_its_settings(name: str) -> None:
+    settings = SETTINGS[name]
+    prefix = str(settings.model_config["env_prefix"])
+    known = {f"{prefix}{field}".upper() for field in settings.model_fields}
+    told = {variable for variable in task(job(name))["Env"] if variable.startswith(prefix)}
+    assert told <= known
+    assert {
+        f"{prefix}{field}" for field in ("HOST", "PORT", "HOME", "SECRETS_DIR", "ANNOUNCE", "CONSUL_URL")
+    } <= told
+
+
+@pytest.mark.req("PRV-15")
+def test_the_log_file_and_the_addresses_of_the_agents_are_the_sites() -> None:
+    said = task(job("pipecatapp", pipecatapp_log_file="/srv/agent.log", consul_addr="https://[::1]:8501"))[
+        "Env"
+    ]
+    assert said["PIPECATAPP_LOG_FILE"] == "/srv/agent.log"
+    assert said["PIPECATAPP_CONSUL_URL"] == "https://[::1]:8501"
+
+
+@pytest.mark.req("PRV-15")
+def test_the_start_script_speaks_to_the_sites_nomad_about_the_sites_services() -> None:
+    def script(**variables: str) -> str:
+        return render("bootstrap_agent", "start_services.sh.j2", THREE_HOSTS, "n1", variables=variables)
+
+    assert "https://127.0.0.1:4646" in script()
+    assert "https://nomad.example:1" in script(nomad_addr="https://nomad.example:1")
+    assert re.search(r"^start expert-main$", script(), re.MULTILINE)
+    assert re.search(r"^start expert-coding$", script(llama_api_service_name="expert-coding"), re.MULTILINE)
+
+
+@pytest.mark.req("PRV-20", "PRV-23")
+@pytest.mark.parametrize("name", HEARTH_JOBS)
+def test_the_driver_is_the_sites_choice(name: str) -> None:
+    plain = task(job(name, service_driver="raw_exec"))
+    image = task(job(name, service_driver="docker", image_registry="registry.example:5000"))
+    deployable = SETTINGS[name].__module__.split(".")[0]
+    assert plain["Driver"] == "raw_exec"
+    assert plain["Config"]["args"][-2:] == ["-m", deployable]
+    assert any(str(word).startswith("/opt/hearth/releases/0.1.0-") for word in plain["Config"]["args"])
+    assert image["Driver"] == "docker"
+    assert image["Config"]["image"] == "registry.example:5000/hearth:0.1.0-0123456789ab"
+    assert "build" not in str(image["Config"])
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_no_task_runs_as_root_and_every_file_belongs_to_its_user(name: str) -> None:
+    found = task(job(name))
+    known = {user["name"]: user["uid"] for user in SITE["hearth_users"].values()}
+    assert found["User"] in known
+    for template in found["Templates"] or ():
+        assert (template["Perms"], template["Uid"]) == ("0600", known[found["User"]]), template["DestPath"]
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_no_secret_stands_in_the_job(name: str) -> None:
+    assert not re.search(r"token-of-|key-of-|operator-of-|management-of-|password-of-", job_text(name))
+
+
+def test_the_secrets_come_from_the_variable_that_this_job_alone_may_read() -> None:
+    for name in HEARTH_JOBS:
+        for template in task(job(name))["Templates"]:
+            asked = re.findall(r'nomadVar "(.*?)"', template["EmbeddedTmpl"])
+            assert set(asked) <= {f"nomad/jobs/{name}"}
+
+
+@pytest.mark.req("PRV-35")
+@pytest.mark.parametrize("name", HEARTH_JOBS)
+def test_sidecars_are_rendered_only_where_they_are_wanted(name: str) -> None:
+    assert service(job(name))["Connect"] is None
+    assert service(job(name, consul_connect_enabled=True))["Connect"]["SidecarService"] is not None
+
+
+@pytest.mark.req("MOD-02")
+def test_an_expert_gets_the_list_of_its_own_models_and_needs_no_rpc_pool(tmp_path: Any) -> None:
+    text = file(job("expert-main", llama_expert_name="summarization"), "models.yaml")["EmbeddedTmpl"]
+    written = tmp_path / "models.yaml"
+    written.write_text(text)
+    whole = load_catalogue(ROOT / "group_vars/all/models.yaml")
+    ours = load_catalogue(written)
+    assert set(ours.experts) == {"summarization"}
+    assert ours.experts["summarization"].models == whole.experts["summarization"].models
+    assert "rpc" not in job_text("expert-main", llama_expert_name="summarization").lower()
+
+
+@pytest.mark.req("MOD-10")
+def test_the_gateway_lists_every_expert(tmp_path: Any) -> None:
+    written = tmp_path / "models.yaml"
+    written.write_text(file(job("moe-gateway"), "models.yaml")["EmbeddedTmpl"])
+    experts = load_catalogue(written).experts
+    wanted = {"main", "coding", "math", "extract", "router", "summarization", "translation"}
+    assert wanted <= set(experts)
+    assert {experts[name].service_name for name in wanted} == {
+        SITE["expert_service_prefix"] + name for name in wanted
+    }
+
+
+def test_an_expert_is_not_restarted_before_its_slowest_model_may_be_there() -> None:
+    found = job("expert-main", llama_expert_load_timeout_s=900)
+    (check,) = service(found)["Checks"]
+    assert check["CheckRestart"]["Grace"] >= 900 * 10**9
+    assert found["Update"]["HealthyDeadline"] > 900 * 10**9
+    assert found["Update"]["ProgressDeadline"] > found["Update"]["HealthyDeadline"]
+    assert task(found)["Env"]["LLAMA_EXPERT_LOAD_TIMEOUT_S"] == "900"
+
+
+@pytest.mark.parametrize("name", HEARTH_JOBS)
+def test_requests_in_flight_get_to_finish_before_a_program_is_killed(name: str) -> None:
+    found = task(job(name))
+    stop = next(int(value) for key, value in found["Env"].items() if key.endswith("_STOP_TIMEOUT_S"))
+    assert found["KillSignal"] == "SIGTERM"
+    assert found["ShutdownDelay"] > 0
+    assert found["KillTimeout"] > stop * 10**9
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_a_bad_version_is_taken_back_and_a_lost_host_is_replaced(name: str) -> None:
+    found = job(name)
+    assert found["Update"]["AutoRevert"] is True
+    assert found["Update"]["HealthCheck"] == "checks"
+    assert group(found)["ReschedulePolicy"]["Unlimited"] is True
+    assert group(found)["Disconnect"]["LostAfter"] == 20 * 10**9
+
+
+def test_two_gateways_stand_on_two_hosts_where_there_are_two() -> None:
+    found = group(job("moe-gateway"))
+    assert found["Count"] == 2
+    assert [one["Operand"] for one in found["Constraints"]] == ["distinct_hosts"]
+    assert group(job("moe-gateway", ONE_HOST))["Count"] == 1
+
+
+def test_a_new_host_changes_the_jobs_of_three_hosts_in_nothing() -> None:
+    four = THREE_HOSTS.replace(
+        "        w1:", "        w2: {host_address: 192.0.2.22, host_interface: eth0}\n        w1:"
+    )
+    assert [job_text(name, four) for name in HEARTH_JOBS] == [job_text(name) for name in HEARTH_JOBS]
