@@ -1,9 +1,10 @@
 # Every command of a developer. CI calls `make test` and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help up down setup check test unit bench docs lock clean
+.PHONY: help up down setup check test unit lab molecule faults bench docs lock clean
 
 bin := .venv/bin
 packages := clusterkit llama_expert moe_gateway pipecatapp hearth
+playbooks = playbook.yaml heal_cluster.yaml e2e-tests.yaml $(wildcard ansible/playbooks/*.yaml)
 
 help: ## show this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -21,18 +22,39 @@ down: ## stop it
 
 setup: .cache/setup ## install everything that developing needs
 
-check: setup ## lint, types, import contracts, repository rules: under a minute
+# Starts Ansible for every role and playbook, so only when something of them changed.
+.cache/ansible-linted: $(playbooks) inventory.yaml $(shell find .config ansible group_vars -type f) | .cache/setup
+	$(bin)/ansible-lint --nocolor
+	@touch $@
+
+# Nothing here is encrypted: checking must not make the password of a site.
+check: export HEARTH_VAULT_PASSWORD_FILE := $(CURDIR)/.cache/checks-vault-password
+check: setup .cache/ansible-linted ## lint, types, import contracts, playbooks, repository rules: under a minute
 	$(bin)/ruff format --check $(packages) tests docs
 	$(bin)/ruff check $(packages) tests docs
 	$(bin)/mypy
 	$(bin)/lint-imports --no-cache
+	$(bin)/ansible-playbook --syntax-check $(playbooks) >/dev/null
 	$(bin)/pytest -q tests/repository
 
 unit: setup ## the fast tests
 	$(bin)/pytest -q tests/unit
 
-test: check ## all tests
+test: check ## all tests, those on a lab of hosts too
+	-$(bin)/python -m tests.lab setup
 	$(bin)/pytest
+
+lab: setup ## three blank hosts on this machine, to try the cluster on
+	$(bin)/python -m tests.lab setup
+	$(bin)/python -m tests.lab up lab
+
+molecule: setup ## the Molecule scenarios of all roles, or of ROLE=name
+	$(bin)/python -m tests.lab setup
+	$(bin)/python -m tests.lab.molecule_run $(ROLE)
+
+faults: setup ## the fault campaign on a lab, or only CASE=name
+	$(bin)/python -m tests.lab setup
+	$(bin)/python -m tests.faults $(CASE)
 
 bench: setup ## benchmarks, printed as ratios beside a peer
 	$(bin)/python -m tests.benchmarks

@@ -222,7 +222,7 @@ async def serve(
     address, port = opened.getsockname()[:2]
     if settings.advertised is not None:
         address, port = address_and_port(settings.advertised)
-    guarded = OriginGuard(app, allowed_hosts=(settings.host, *allowed_hosts))
+    guarded = OriginGuard(app, allowed_hosts=(settings.host, address, *allowed_hosts))
     served = TraceMiddleware(LastResort(guarded))
     server = HttpServer(served, grace_seconds=settings.stop_timeout_s, at_shutdown=at_shutdown)
     own_id = f"{name}-{secrets.token_hex(4)}"

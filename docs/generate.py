@@ -15,6 +15,9 @@ from clusterkit.clock import SystemClock
 from clusterkit.events import ActionOutcome
 from clusterkit.metrics import Metrics
 from clusterkit.settings import describe_settings
+from docs.ansible_reference import playbooks_page, roles_page, site_variables_page
+from docs.figures import page_with_figures
+from docs.tables import NOTE, table
 from hearth.__main__ import app as hearth_app
 from hearth.settings import HearthSettings
 from llama_expert.app import expert_app
@@ -32,7 +35,6 @@ from tests.repository.marks import marked_tests, requirements
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = (HearthSettings, GatewaySettings, PipecatappSettings, LlamaExpertSettings)
-NOTE = "<!-- Written by docs/generate.py; edit the code instead. -->\n"
 
 
 def pages() -> dict[str, str]:
@@ -45,6 +47,10 @@ def pages() -> dict[str, str]:
         "docs/reference/nodes.md": nodes_page,
         "docs/reference/tools.md": tools_page,
         "docs/reference/events.md": events_page,
+        "docs/reference/roles.md": lambda: roles_page(ROOT),
+        "docs/reference/playbooks.md": lambda: playbooks_page(ROOT),
+        "docs/reference/site_variables.md": lambda: site_variables_page(ROOT),
+        "docs/consul-connect.md": lambda: page_with_figures(ROOT, "docs/consul-connect.md"),
         "docs/reference/models.schema.json": lambda: _json(catalogue_json_schema()),
         "docs/reference/workflow.v1.schema.json": NodeRegistry().file_schema_text,
     }
@@ -67,7 +73,7 @@ def requirements_page() -> str:
             for row in rows
             if row["area"] == area
         ]
-        parts.append(_table(("id", "feature", "works when", "proved by"), cells))
+        parts.append(table(("id", "feature", "works when", "proved by"), cells))
     return "\n".join(parts)
 
 
@@ -91,7 +97,7 @@ def settings_page() -> str:
             (f"`{variable}`", wanted, f"`{default}`", description)
             for variable, wanted, default, description in describe_settings(kind)
         ]
-        parts.append(_table(("variable", "type", "default", "meaning"), cells))
+        parts.append(table(("variable", "type", "default", "meaning"), cells))
     return "\n".join(parts)
 
 
@@ -121,8 +127,8 @@ def _command_text(name: str, command: click.Command) -> str:
         for one in command.params
         if one.name != "help"
     ]
-    table = _table(("argument", "meaning"), cells) if cells else "No arguments.\n"
-    return f"## {name}\n\n{command.help}\n\n{table}"
+    arguments = table(("argument", "meaning"), cells) if cells else "No arguments.\n"
+    return f"## {name}\n\n{command.help}\n\n{arguments}"
 
 
 def _spelled(parameter: click.Parameter) -> str:
@@ -144,7 +150,7 @@ def http_page() -> str:
             for method, operation in operations.items():
                 summary = " ".join(str(operation.get("description", "")).split())
                 cells.append((f"`{method.upper()} {path}`", summary))
-        parts.append(_table(("endpoint", "what it does"), cells))
+        parts.append(table(("endpoint", "what it does"), cells))
     return "\n".join(parts)
 
 
@@ -178,7 +184,7 @@ def nodes_page() -> str:
             )
             for name, field in info.config.get("properties", {}).items()
         ]
-        parts.append(_table(("key", "required", "meaning"), cells))
+        parts.append(table(("key", "required", "meaning"), cells))
     return "\n".join(parts)
 
 
@@ -196,7 +202,7 @@ def tools_page() -> str:
         parts.append(f"Risk: {tool.risk.value}.{f' Alias: {aliases}.' if aliases else ''}\n")
         properties = tool.Arguments.model_json_schema().get("properties", {})
         cells = [(f"`{name}`", field.get("description", "")) for name, field in properties.items()]
-        parts.append(_table(("argument", "meaning"), cells) if cells else "No arguments.\n")
+        parts.append(table(("argument", "meaning"), cells) if cells else "No arguments.\n")
     return "\n".join(parts)
 
 
@@ -219,7 +225,7 @@ def events_page() -> str:
             for field, kind in part["properties"].items()
         ]
         parts.append(f"## {name}\n\n{doc}\n")
-        parts.append(_table(("field", "type", "required"), cells))
+        parts.append(table(("field", "type", "required"), cells))
     return "\n".join(parts)
 
 
@@ -229,12 +235,6 @@ def _kind(schema: Mapping[str, Any]) -> str:
     if "anyOf" in schema:
         return " or ".join(_kind(one) for one in schema["anyOf"])
     return str(schema.get("format") or schema.get("type") or "any")
-
-
-def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [f"| {' | '.join(heads)} |", f"|{'|'.join('---' for _ in heads)}|"]
-    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows]
-    return "\n".join(lines) + "\n"
 
 
 def _json(value: Any) -> str:

@@ -6,6 +6,10 @@ from pathlib import Path
 import pytest
 
 from tests.houses import House, end_house, make_house
+from tests.lab import Lab, LabUnavailable
+from tests.lab.cluster import Cluster
+from tests.lab.engine import ensure_engine
+from tests.lab.timings import Timings
 
 
 @pytest.fixture
@@ -24,3 +28,31 @@ def running_house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     assert started.returncode == 0, started.stdout + started.stderr
     yield made
     end_house(made)
+
+
+@pytest.fixture(scope="session")
+def lab_engine() -> None:
+    """What labs stand on; skips, loudly, where the machine lacks it."""
+    try:
+        ensure_engine()
+    except LabUnavailable as error:
+        pytest.skip(f"NO LAB ON THIS MACHINE: {error}")
+
+
+@pytest.fixture(scope="session")
+def timings(request: pytest.FixtureRequest) -> Iterator[Timings]:
+    """Figures of the cluster, printed when all tests are through."""
+    noted = Timings()
+    yield noted
+    reporter = request.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and noted.figures:
+        reporter.section("the cluster took")
+        for line in noted.lines():
+            reporter.write_line(line)
+
+
+@pytest.fixture(scope="session")
+def converged_lab(lab_engine: None, timings: Timings) -> Iterator[Cluster]:
+    """Three hosts that `playbook.yaml` turned into Hearth; tests leave it as healthy as they found it."""
+    with Lab("e2e", hosts=3) as lab:
+        yield Cluster.form(lab, timings)

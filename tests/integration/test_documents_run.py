@@ -22,18 +22,18 @@ def here(text: str, house: House) -> str:
     return text.replace("http://127.0.0.1:8080", house.gateway).replace("http://127.0.0.1:8000", house.agent)
 
 
+def run(program: list[str], example: str, house: House) -> str:
+    done = subprocess.run(
+        [*program, "-c", here(example, house)], capture_output=True, text=True, timeout=180, check=True
+    )
+    return done.stdout
+
+
 @pytest.mark.req("DOC-05")
 @pytest.mark.parametrize("number", range(len(examples("API_USAGE.md", "bash"))))
 def test_the_shell_example_works(running_house: House, number: int) -> None:
     example = examples("API_USAGE.md", "bash")[number]
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", here(example, running_house)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    said = done.stdout
+    said = run(["bash", "-euo", "pipefail"], example, running_house)
     if "not JSON" in example:
         assert json.loads(said)["error"]["message"]
     elif "--include" in example:
@@ -50,14 +50,28 @@ def test_the_shell_example_works(running_house: House, number: int) -> None:
 @pytest.mark.req("DOC-05")
 def test_the_python_example_works(running_house: House) -> None:
     (example,) = examples("API_USAGE.md", "python")
-    done = subprocess.run(
-        [sys.executable, "-c", here(example, running_house)],
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=True,
-    )
-    assert len(done.stdout.split()) >= 2
+    assert len(run([sys.executable], example, running_house).split()) >= 2
+
+
+@pytest.mark.req("DOC-18")
+@pytest.mark.parametrize("expert", ["summarization", "translation"])
+def test_the_experts_example_is_answered_by_that_expert(running_house: House, expert: str) -> None:
+    (example,) = (one for one in examples("docs/experts.md", "bash") if f'"model": "{expert}"' in one)
+    answer = json.loads(run(["bash", "-euo", "pipefail"], example, running_house))
+    assert answer["choices"][0]["message"]["content"].strip()
+    assert answer["usage"]["completion_tokens"] > 0
+
+
+@pytest.mark.req("DOC-18")
+def test_the_experts_python_example_works(running_house: House) -> None:
+    (example,) = examples("docs/experts.md", "python")
+    assert run([sys.executable], example, running_house).strip()
+
+
+@pytest.mark.req("DOC-18")
+def test_the_experts_that_the_page_names_are_the_experts_there_are(running_house: House) -> None:
+    named = re.findall(r"^\| `([a-z]+)` \|", (ROOT / "docs/experts.md").read_text(), re.MULTILINE)
+    assert {row["expert"] for row in running_house.json("model", "list")} == set(named)
 
 
 def test_the_models_that_the_page_names_are_the_models_there_are(running_house: House) -> None:

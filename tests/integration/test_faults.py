@@ -128,9 +128,6 @@ def test_two_ups_at_once_start_one_hearth(house: House) -> None:
             "LLAMA_EXPERT_MODELS_FILE", "expert_models:\n  main: [\n", r"models\.yaml:\d+:\d+", id="yaml"
         ),
         pytest.param("MOE_GATEWAY_PORT", "ninety", r"MOE_GATEWAY_PORT='ninety'.*default 8080", id="setting"),
-        pytest.param(
-            "PIPECATAPP_HOST", "0.0.0.0", r"PIPECATAPP_HOST='0\.0\.0\.0'.*credentials", id="open bind"
-        ),
         pytest.param("MOE_GATEWAY_HOST", "0.0.0.0", r"MOE_GATEWAY_HOST='0\.0\.0\.0'.*keys", id="no keys"),
     ],
 )

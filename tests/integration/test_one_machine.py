@@ -42,7 +42,7 @@ def test_the_time_is_exact(running_house: House) -> None:
 
 def test_the_system_status_names_every_service_and_the_active_model(running_house: House) -> None:
     said = running_house.hearth("ask", "system status").stdout
-    for service in ("expert-main: healthy", "moe_gateway: healthy", "pipecatapp: healthy"):
+    for service in ("expert-main: healthy", "moe-gateway: healthy", "pipecatapp: healthy"):
         assert service in said
     assert "smollm2-135m-instruct" in said
 

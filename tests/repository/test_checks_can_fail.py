@@ -104,3 +104,45 @@ def test_mypy_finds_a_planted_violation(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert "no-untyped-def" in done.stdout
+
+
+@pytest.fixture
+def role(tmp_path: Path) -> Path:
+    """A role that breaks what ansible-lint knows, beside the configuration of the real tree."""
+    shutil.copytree(ROOT / ".config", tmp_path / ".config")
+    tasks = tmp_path / "ansible/roles/planted/tasks"
+    tasks.mkdir(parents=True)
+    (tasks / "main.yaml").write_text(
+        "- name: Run\n  ansible.builtin.shell: ls\n"
+        "- name: Short\n  debug:\n    msg: x\n"
+        "- name: Open\n  ansible.builtin.copy:\n    content: x\n    dest: /x\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.req("PRV-13")
+def test_ansible_lint_finds_a_planted_violation(role: Path) -> None:
+    done = subprocess.run(
+        [str(BIN / "ansible-lint"), "--nocolor", "--parseable", "ansible/roles/planted"],
+        cwd=role,
+        env={"PATH": f"{BIN}:/usr/bin:/bin", "HOME": str(role)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2, done.stdout + done.stderr
+    for rule in ("no-changed-when", "command-instead-of-shell", "fqcn", "risky-file-permissions"):
+        assert rule in done.stdout
+
+
+def test_the_syntax_check_finds_a_planted_violation(tmp_path: Path) -> None:
+    (tmp_path / "playbook.yaml").write_text("- hosts: all\n  tasks: [{nosuch.module.anywhere: {}}]\n")
+    done = subprocess.run(
+        [str(BIN / "ansible-playbook"), "--syntax-check", "--inventory", "localhost,", "playbook.yaml"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "nosuch.module.anywhere" in done.stderr

@@ -7,20 +7,31 @@ from typing import Any
 import pytest
 
 from clusterkit.settings import describe_settings
+from docs.figures import page_with_figures
 from docs.generate import SETTINGS, pages
 from pipecatapp.__main__ import all_tools
 from pipecatapp.nodes.registry import NodeRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "API_USAGE.md", "CHANGELOG.md"]
-STATE = {"hearth.toml"}  #: files that exist on a person's machine, not in the repository
+PAGES = [
+    *("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "API_USAGE.md", "CHANGELOG.md"),
+    *("docs/cluster.md", "docs/consul-connect.md", "docs/experts.md"),
+]
+#: Files that exist on a person's machine, not in the repository.
+STATE = {"hearth.toml", "host_vars/attic.yaml", "group_vars/controllers.yaml", "group_vars/workers.yaml"}
+#: Files that every role has, named without the role.
+IN_A_ROLE = {"defaults/main.yaml", "meta/argument_specs.yaml"}
 
 
 def named_files(text: str) -> set[str]:
     """Everything in backticks that is written like a file or folder of the repository."""
     spans = re.findall(r"`([^`\s]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     written = {span for span in spans if re.fullmatch(r"[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]*)*", span)}
-    return {span for span in written if span.endswith((".py", ".yaml", ".toml", ".md", ".sh", "/"))} - STATE
+    return (
+        {span for span in written if span.endswith((".py", ".yaml", ".toml", ".md", ".sh", "/"))}
+        - STATE
+        - IN_A_ROLE
+    )
 
 
 def broken_names(text: str) -> list[str]:
@@ -50,7 +61,52 @@ def test_the_architecture_names_every_package() -> None:
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_between_pages_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / page).read_text())
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_inside_a_page_leads_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text()
+    heads = {
+        re.sub(r"[^a-z0-9 -]", "", head.lower()).replace(" ", "-")
+        for head in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    }
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) - heads == set()
+
+
+def playbook_calls(text: str) -> list[tuple[str, set[str]]]:
+    """Every `ansible-playbook` line: the playbook, and the variables it is given."""
+    lines = re.findall(r"ansible-playbook (\S+\.yaml)([^`\n]*)", text)
+    return [(playbook, set(re.findall(r"-e (\w+)=", rest))) for playbook, rest in lines]
+
+
+def reads(root: Path, playbook: str) -> str:
+    """What a playbook can read a variable in: itself, its tasks, the roles and the site's variables."""
+    files = [root / playbook, *(root / "ansible").rglob("*.yaml"), *(root / "group_vars").rglob("*.yaml")]
+    return "\n".join(path.read_text() for path in files)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_playbook_that_a_page_calls_exists_and_knows_the_variables(page: str) -> None:
+    for playbook, variables in playbook_calls((ROOT / page).read_text()):
+        assert (ROOT / playbook).exists(), playbook
+        known = reads(ROOT, playbook)
+        assert [name for name in variables if not re.search(rf"\b{name}\b", known)] == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_make_target_that_a_page_names_exists(page: str) -> None:
+    named = set(re.findall(r"(?:`|^)make ([a-z]+)", (ROOT / page).read_text(), re.MULTILINE))
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    assert named - targets == set()
+
+
+@pytest.mark.req("PRV-17")
+def test_the_guide_tells_the_order_in_which_variables_win() -> None:
+    text = (ROOT / "docs/cluster.md").read_text().split("## Variables")[1].split("\n## ")[0]
+    order = ("defaults/main.yaml", "group_vars/all/", "group_vars/controllers", "host_vars/", "--extra-vars")
+    places = [text.index(one) for one in order]
+    assert places == sorted(places)
 
 
 def test_everything_that_can_be_set_is_described() -> None:
@@ -74,3 +130,25 @@ def test_everything_that_can_be_set_is_described() -> None:
 @pytest.mark.parametrize("page", sorted(pages()))
 def test_the_generated_page_is_current(page: str) -> None:
     assert (ROOT / page).read_text() == pages()[page], "run: make docs"
+
+
+@pytest.mark.req("DOC-17")
+def test_measured_figures_stand_in_the_page(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    page = "Costs:\n<!-- figures: from docs/a.json -->\nold\n<!-- end of figures -->\nEnd.\n"
+    (tmp_path / "docs/a.md").write_text(page)
+    assert "Not measured yet." in page_with_figures(tmp_path, "docs/a.md")
+    (tmp_path / "docs/a.json").write_text(
+        '[{"way": "direct", "p99_ms": 1.25}, {"way": "sidecar", "p99_ms": 2}]'
+    )
+    told = page_with_figures(tmp_path, "docs/a.md")
+    assert "| way | p99 ms |\n|---|---|\n| direct | 1.25 |\n| sidecar | 2 |\n<!-- end" in told
+    assert told.startswith("Costs:\n")
+    assert told.endswith("End.\n")
+
+
+@pytest.mark.req("DOC-17")
+def test_the_notes_on_connect_have_steps_and_measured_figures() -> None:
+    text = (ROOT / "docs/consul-connect.md").read_text()
+    assert "consul_connect_enabled: true" in text.split("## Steps")[1].split("## ")[0]
+    assert re.search(r"^\| \S.*\d", text.split("## What it costs")[1], re.MULTILINE)

@@ -7,7 +7,7 @@ import yaml
 
 from clusterkit.catalogue import SERVICE_PREFIX
 from moe_gateway.settings import GatewaySettings
-from pipecatapp.settings import PipecatappSettings
+from pipecatapp.settings import SERVICE, PipecatappSettings
 from tests.repository.rules import every_rule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,6 +23,7 @@ def planted(tmp_path: Path, files: dict[str, str]) -> Path:
     base = {
         "group_vars/all/main.yaml": "moe_gateway_port: 8080\nexpert_service_prefix: expert-\n",
         "docs/requirements.csv": "id,area,feature,works_when\nWFE-01,a,b,c\n",
+        "group_vars/all/secrets.yaml": "secrets_file: '{{ x }}/a.yaml'\nsecrets: '{{ lookup(x) }}'\n",
         "locks/runtime.txt": "x==1 \\\n    --hash=sha256:00\n",
     }
     for name, text in {**base, **files}.items():
@@ -47,6 +48,12 @@ def planted(tmp_path: Path, files: dict[str, str]) -> Path:
         ("ports_and_names_are_defined_once", "ansible/roles/x/templates/a.j2", "url = http://h:8080/v1"),
         ("ports_and_names_are_defined_once", "pipecatapp/a.py", 'find("expert-main")'),
         ("group_vars_hold_no_secrets", "group_vars/all/a.yaml", "api_key: swordfish"),
+        ("group_vars_hold_no_secrets", "group_vars/all/a.yaml", "token_file: swordfish"),
+        (
+            "group_vars_hold_no_secrets",
+            "group_vars/all/a.yaml",
+            "a: \"{{ lookup('x') }}\"\npassword: swordfish",
+        ),
         ("group_vars_hold_no_secrets", "host_vars/a.yaml", "x: sk-abcdefghijklmnopqrstuv"),
         ("locks_hold_no_addresses", "locks/dev.txt", "--index-url https://example.org"),
         ("every_public_thing_says_what_it_is", "healer/a.py", "x = 1"),
@@ -63,7 +70,7 @@ def test_a_planted_violation_is_found(tmp_path: Path, rule: str, file: str, text
     assert list(every_rule()[rule](planted(tmp_path, {file: text}))) != []
 
 
-@pytest.mark.req("PRV-14")
+@pytest.mark.req("PRV-14", "CLU-02")
 def test_settings_and_site_variables_agree() -> None:
     site = yaml.safe_load((ROOT / "group_vars/all/main.yaml").read_text())
     gateway, agent = GatewaySettings.model_fields, PipecatappSettings.model_fields
@@ -71,5 +78,7 @@ def test_settings_and_site_variables_agree() -> None:
     assert agent["port"].default == site["pipecatapp_port"]
     assert gateway["agent_model"].default == agent["model_name"].default == site["agent_model"]
     assert gateway["agent_service"].default == site["pipecatapp_service"]
+    assert gateway["service_name"].default == site["moe_gateway_service"]
     assert agent["gateway_service"].default == site["moe_gateway_service"]
+    assert site["pipecatapp_service"] == SERVICE
     assert site["expert_service_prefix"] == SERVICE_PREFIX

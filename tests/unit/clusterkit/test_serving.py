@@ -30,6 +30,7 @@ from clusterkit.settings import ServiceSettings, settings_config
 from clusterkit.testing import FakeRegistry
 from clusterkit.tracing import TraceMiddleware
 from tests.servers.asgi_server import serving
+from tests.servers.free_ports import free_ports
 from tests.unit.clusterkit.waiting import until, until_async
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -403,8 +404,12 @@ async def test_a_service_announces_what_it_is_told_to(needs: Needs) -> None:
 
 async def test_a_service_behind_a_proxy_is_known_where_others_reach_it(needs: Needs) -> None:
     registry = FakeRegistry()
-    async with served(needs, registry, settings=ShopSettings(advertised="192.0.2.7:20123")):
+    (port,) = free_ports(1)
+    settings = ShopSettings(port=port, advertised="192.0.2.7:20123")
+    async with served(needs, registry, settings=settings), httpx.AsyncClient() as client:
         instance = await announced(registry, healthy=False)
+        answer = await client.get(f"http://127.0.0.1:{port}/metrics", headers={"host": "192.0.2.7:20123"})
+        assert answer.status_code == 200
     assert (instance.address, instance.port) == ("192.0.2.7", 20123)
 
 

@@ -1,0 +1,31 @@
+"""Puts measured figures into the pages that speak of them; benchmarks keep them in docs/results."""
+
+import json
+import re
+from pathlib import Path
+
+from docs.tables import table
+
+PLACE = re.compile(r"(<!-- figures: .*? (\S+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+
+
+def page_with_figures(root: Path, page: str) -> str:
+    """The page, with the table of the results file that it names in a comment."""
+
+    def filled(found: re.Match[str]) -> str:
+        return f"{found[1]}{_figures(root / found[2])}{found[3]}"
+
+    return PLACE.sub(filled, (root / page).read_text())
+
+
+def _figures(results: Path) -> str:
+    """A list of flat records is a table; their keys, in the order of the first, are its columns."""
+    rows = json.loads(results.read_text()) if results.exists() else []
+    if not rows:
+        return "Not measured yet.\n"
+    heads = tuple(rows[0])
+    return table(tuple(head.replace("_", " ") for head in heads), [_cells(row, heads) for row in rows])
+
+
+def _cells(row: dict[str, object], heads: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(f"{row[head]:g}" if isinstance(row[head], float) else str(row[head]) for head in heads)

@@ -1,0 +1,199 @@
+"""An expert under Nomad, found through Consul by a gateway, asked by `hearth`: all of them real."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from clusterkit.settings import environment
+from clusterkit.tokens import ensure_token
+from moe_gateway.keys import hash_key
+from tests.integration.waiting import eventually
+from tests.servers.agents import RunningAgent, consul_agent, nomad_agent
+
+ROOT = Path(__file__).parents[2]
+FALLBACK: Mapping[str, Any] = yaml.safe_load((ROOT / "group_vars/all/models.yaml").read_text())[
+    "expert_models"
+]["main"][-1]
+PATIENCE = 100.0  #: seconds for a model to load on a busy machine
+#: What the role's job template says as far as it matters here.
+JOB = """
+job "expert-main" {
+  group "expert" {
+    network {
+      port "http" {}
+    }
+    service {
+      name                = "expert-main"
+      port                = "http"
+      tags                = ["hearth"]
+      enable_tag_override = true
+      meta {
+        base_path = "/experts/main"
+      }
+      check {
+        type     = "http"
+        path     = "/health"
+        interval = "1s"
+        timeout  = "3s"
+      }
+    }
+    task "llama_expert" {
+      driver = "raw_exec"
+      config {
+        command = "PYTHON"
+        args    = ["-m", "llama_expert"]
+      }
+      env {
+        PYTHONPATH                = "ROOT"
+        LLAMA_EXPERT_HOST         = "${NOMAD_IP_http}"
+        LLAMA_EXPERT_PORT         = "${NOMAD_PORT_http}"
+        LLAMA_EXPERT_HOME         = "FOLDER/expert"
+        LLAMA_EXPERT_MODELS_DIR   = "FOLDER/models"
+        LLAMA_EXPERT_MODELS_FILE  = "FOLDER/models.yaml"
+        LLAMA_EXPERT_SECRETS_DIR  = "FOLDER/secrets"
+        LLAMA_EXPERT_CONSUL_URL   = "CONSUL"
+        LLAMA_EXPERT_ANNOUNCE     = "nomad"
+        LLAMA_EXPERT_RESERVE_MB   = "64"
+      }
+      resources {
+        cpu    = 100
+        memory = 800
+      }
+    }
+  }
+}
+"""
+
+
+@dataclass
+class Site:
+    """The parts of the cluster."""
+
+    consul: RunningAgent
+    nomad: RunningAgent
+    folder: Path
+
+    def run_expert(self) -> None:
+        """Submit the job."""
+        source = JOB
+        given = {"PYTHON": sys.executable, "ROOT": ROOT, "FOLDER": self.folder, "CONSUL": self.consul.url}
+        for name, value in given.items():
+            source = source.replace(f'"{name}', f'"{value}')
+        job = self.nomad.post("/v1/jobs/parse", {"JobHCL": source, "Canonicalize": True})
+        self.nomad.post("/v1/jobs", {"Job": job})
+
+    def tags(self) -> list[str]:
+        """The tags of the expert's healthy instance."""
+        found = self.consul.get("/v1/health/service/expert-main?passing")
+        return list(found[0]["Service"]["Tags"]) if found else []
+
+    def allocation(self) -> Mapping[str, Any]:
+        """The expert's newest allocation."""
+        found: list[Mapping[str, Any]] = self.nomad.get("/v1/job/expert-main/allocations")
+        return max(found, key=lambda one: one["CreateIndex"])
+
+    def hearth(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the command as on a host of the cluster."""
+        told = {
+            "HEARTH_CONSUL_URL": self.consul.url,
+            "HEARTH_NOMAD_URL": self.nomad.url,
+            "HEARTH_GATEWAY_KEY_FILE": str(self.folder / "client.key"),
+            "COLUMNS": "200",
+        }
+        return subprocess.run(
+            [sys.executable, "-m", "hearth", *arguments],
+            env={**environment(), **told},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "models").mkdir()
+    broken = {
+        **FALLBACK,
+        "name": "broken",
+        "filename": "broken.gguf",
+        "url": "https://models.example/broken.gguf",
+    }
+    (folder / "models/broken.gguf").write_bytes(b"GGUF, so it says")
+    lists = {"fallback_max_memory_mb": 512, "expert_models": {"main": [broken, FALLBACK]}}
+    (folder / "models.yaml").write_text(json.dumps(lists))
+    for service in ("llama_expert", "moe_gateway", "pipecatapp"):
+        ensure_token(folder / "secrets", service)
+    (folder / "client.key").write_text("a-persons-key")
+    (folder / "keys").write_text(hash_key("a-persons-key") + "\n")
+    with consul_agent() as consul:
+        address = consul.url.removeprefix("http://")
+        with nomad_agent(settings={"consul": {"address": address}}) as nomad:
+            made = Site(consul, nomad, folder)
+            made.run_expert()
+            eventually(lambda: any(tag.startswith("model=") for tag in made.tags()), within=PATIENCE)
+            yield made
+
+
+@pytest.fixture(scope="module")
+def gateway(site: Site) -> Iterator[subprocess.Popen[bytes]]:
+    told = {
+        "HOME": str(site.folder / "gateway"),
+        "SECRETS_DIR": str(site.folder / "secrets"),
+        "KEYS_FILE": str(site.folder / "keys"),
+        "PORT": "0",
+        "CONSUL_URL": site.consul.url,
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-m", "moe_gateway"],
+        env={**environment(), **{f"MOE_GATEWAY_{name}": value for name, value in told.items()}},
+        stderr=subprocess.DEVNULL,
+    )
+    eventually(lambda: bool(site.consul.get("/v1/health/service/moe-gateway?passing")), within=PATIENCE)
+    yield process
+    process.terminate()
+    process.wait(20)
+
+
+@pytest.mark.req("MOD-02", "MOD-05")
+def test_the_second_model_serves_when_the_first_is_broken_and_log_and_tag_name_it(site: Site) -> None:
+    assert set(site.tags()) >= {"hearth", f"model={FALLBACK['name']}", "built_in=true"}
+    log = site.hearth("logs", "expert-main", "-n", "200", "--json").stdout
+    events = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
+    refused = [event for event in events if event["event"] == "model_refused"]
+    assert [event["model"] for event in refused] == ["broken"]
+    assert [event["model"] for event in events if event["event"] == "model_ready"] == [FALLBACK["name"]]
+
+
+@pytest.mark.req("MOD-02")
+def test_a_question_finds_its_way_by_consul_to_the_expert(
+    site: Site, gateway: subprocess.Popen[bytes]
+) -> None:
+    answered = site.hearth("ask", "Say hello.", "--model", "main")
+    assert (answered.returncode, bool(answered.stdout.strip())) == (0, True), answered.stderr
+    told = json.loads(site.hearth("status", "--json").stdout)
+    assert told["healthy"], told
+    assert told["experts"]["expert-main"]["model"] == FALLBACK["name"]
+
+
+@pytest.mark.req("MOD-05")
+def test_the_tag_is_there_again_after_the_task_was_restarted(site: Site) -> None:
+    before = site.allocation()
+    site.nomad.put(f"/v1/client/allocation/{before['ID']}/restart", {"AllTasks": True})
+    eventually(lambda: site.allocation()["TaskStates"]["llama_expert"]["Restarts"] > 0, within=PATIENCE)
+    eventually(lambda: f"model={FALLBACK['name']}" in site.tags(), within=PATIENCE)
+    assert site.allocation()["ID"] == before["ID"]
+
+
+def test_a_gateway_that_is_told_to_end_leaves_consul(site: Site, gateway: subprocess.Popen[bytes]) -> None:
+    gateway.terminate()
+    assert gateway.wait(30) == 0
+    eventually(lambda: not site.consul.get("/v1/health/service/moe-gateway"), within=10)

@@ -1,0 +1,120 @@
+"""The image of all of Hearth: built from the sources, run as nobody in particular, and asked a question."""
+
+import re
+import subprocess
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from clusterkit.settings import environment
+from tests.integration.waiting import eventually
+from tests.lab.engine import docker
+from tests.lab.image import CA_BUNDLE, ensure_image
+
+ROOT = Path(__file__).resolve().parents[2]
+AUTHORITIES = Path("/usr/share/ca-certificates")
+BUILD_SECONDS = 900
+pytestmark = pytest.mark.timeout(BUILD_SECONDS + 300)
+
+
+def compose_service() -> dict[str, Any]:
+    """The one service of compose.yaml."""
+    services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    (service,) = services.values()
+    return dict(service)
+
+
+def extra_authorities() -> str:
+    """The certificates that this machine trusts beyond Debian's own, such as a private mirror's."""
+    pem = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.S)
+    shipped = {
+        found
+        for file in AUTHORITIES.rglob("*.crt")
+        for found in pem.findall(file.read_text(errors="replace"))
+    }
+    trusted = pem.findall(CA_BUNDLE.read_text()) if CA_BUNDLE.is_file() else []
+    return "\n".join(found for found in trusted if found not in shipped) if shipped else ""
+
+
+@pytest.fixture(scope="module")
+def image(lab_engine: None) -> Iterator[str]:
+    """The image, on a Debian that needs no registry; its layers stay for the next time."""
+    name = f"hearth-test-{uuid.uuid4().hex[:8]}"
+    index = environment().get("PIP_INDEX_URL")
+    where = ["--build-arg", f"CA_CERTIFICATE={extra_authorities()}"]
+    where += ["--build-arg", f"PIP_INDEX_URL={index}"] if index else []
+    argv = ["build", "--tag", name, "--build-arg", f"BASE={ensure_image()}", *where, str(ROOT)]
+    docker(*argv, timeout=BUILD_SECONDS)
+    yield name
+    docker("rmi", "--force", "--no-prune", name, check=False)
+
+
+@pytest.fixture(scope="module")
+def container(image: str) -> Iterator[str]:
+    """A container as compose.yaml describes it, on a free port of loopback."""
+    service, name = compose_service(), f"hearth-test-{uuid.uuid4().hex[:8]}"
+    arguments = ["--read-only"] if service["read_only"] else []
+    arguments += [part for path in service["tmpfs"] for part in ("--tmpfs", path)]
+    arguments += [part for option in service["security_opt"] for part in ("--security-opt", option)]
+    arguments += [part for name in service["cap_drop"] for part in ("--cap-drop", name)]
+    arguments += [part for pair in service["environment"].items() for part in ("--env", "=".join(pair))]
+    inside = service["ports"][0].rsplit(":", 1)[1]
+    docker("run", "--detach", "--name", name, *arguments, "--publish", f"127.0.0.1::{inside}", image)
+    yield name
+    docker("rm", "--force", "--volumes", name, check=False)
+
+
+def inside(container: str, *argv: str) -> subprocess.CompletedProcess[str]:
+    return docker("exec", container, *argv, timeout=120)
+
+
+def health(container: str) -> str:
+    return docker("inspect", "--format", "{{.State.Health.Status}}", container).stdout.strip()
+
+
+@pytest.mark.req("PRV-21", "PRV-39")
+def test_the_container_becomes_healthy_and_answers(container: str) -> None:
+    eventually(lambda: health(container) == "healthy", within=240)
+    said = inside(container, "hearth", "ask", "What is the capital of France?").stdout
+    assert "Paris" in said
+
+
+@pytest.mark.req("PRV-21")
+def test_nothing_in_it_runs_as_root(container: str) -> None:
+    lines = docker("top", container, "-eo", "pid,uid").stdout.splitlines()[1:]
+    assert {line.split()[1] for line in lines} == {"8753"}
+
+
+@pytest.mark.req("PRV-21")
+def test_the_source_is_in_it_once(container: str) -> None:
+    everywhere = "find / -xdev -name house.py -path '*/hearth/*' 2>/dev/null || true"
+    assert len(inside(container, "sh", "-c", everywhere).stdout.split()) == 1
+    assert inside(container, "sh", "-c", "ls -d /build 2>/dev/null || true").stdout == ""
+
+
+@pytest.mark.req("PRV-39")
+def test_the_page_asks_for_the_token_and_loopback_alone_leads_to_it(container: str) -> None:
+    address = docker("port", container).stdout.strip().split(" -> ")[1]
+    assert address.startswith("127.0.0.1:")
+    with httpx.Client(base_url=f"http://{address}", timeout=20) as client:
+        eventually(lambda: client.get("/health").status_code == 200, within=120)
+        assert client.get("/").status_code == 401
+        token = inside(container, "cat", "/data/secrets/pipecatapp.token").stdout.strip()
+        assert client.get("/", auth=("me", token)).status_code == 200
+
+
+@pytest.mark.req("PRV-39")
+def test_the_compose_file_says_what_a_service_needs() -> None:
+    whole = yaml.safe_load((ROOT / "compose.yaml").read_text())
+    service = compose_service()
+    assert set(whole) == {"services", "volumes"}
+    assert service["healthcheck"]["test"][0] == "CMD"
+    assert service["restart"] == "unless-stopped"
+    assert [volume.split(":")[0] for volume in service["volumes"]] == list(whole["volumes"])
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    assert service["build"]["context"] == "."

@@ -1,0 +1,192 @@
+"""Who runs what, and in which order: one launcher a service, one owner a job, no root without a password."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.repository.ansible_tree import (
+    Task,
+    plain,
+    plays,
+    read_yaml,
+    roles_in_order,
+    tasks,
+    templates,
+    text_of,
+    yaml_files,
+)
+
+#: What Nomad runs; a systemd unit for one of these would be a second launcher.
+RUN_BY_NOMAD = re.compile(
+    r"llama.?expert|moe.?gateway|pipecat|llama.?server|rpc.?server|whisper.?server|mosquitto|mqtt|llama.?services"
+)
+OBSOLETE = ("debian_service", "initial-setup")
+ORDER = (
+    "preflight_checks",
+    "consul",
+    "nomad",
+    "wheel",
+    "llama_cpp",
+    "bootstrap_agent",
+    "pipecatapp",
+    "moe_gateway",
+)
+MAC_ADDRESS = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
+PRIMARY = re.compile(r"^controllers\[0\]$|groups\[?\.?['\"]?controllers['\"]?\]?\s*(\[0\]|\|\s*first)")
+
+
+def rule_no_unit_starts_what_nomad_runs(root: Path) -> Iterator[str]:
+    for path in templates(root):
+        text = path.read_text()
+        starts = [line for line in text.splitlines() if line.startswith("Exec") and RUN_BY_NOMAD.search(line)]
+        if "[Service]" in text and starts:
+            yield f"{path.relative_to(root)}: Nomad runs this already: {starts[0]}"
+    for task in tasks(root):
+        # A scenario may set the stage with what a role has to remove.
+        if task.of_molecule or not task.module.endswith((".systemd", ".systemd_service", ".service")):
+            continue
+        given = task.arguments
+        wakes = given.get("enabled") in (True, "true") or given.get("state") in (
+            "started",
+            "restarted",
+            "reloaded",
+        )
+        if wakes and RUN_BY_NOMAD.search(str(given.get("name"))):
+            yield f"{task.where}: Nomad runs {given['name']}"
+
+
+def rule_every_job_has_one_owner(root: Path) -> Iterator[str]:
+    owners: dict[str, list[str]] = {}
+    for task in tasks(root):
+        if task.of_molecule:
+            continue
+        if task.included_role == "nomad_job" and not task.arguments.get("tasks_from"):
+            owners.setdefault(str((task.fields.get("vars") or {}).get("nomad_job_id")), []).append(task.where)
+        elif task.role != "nomad_job" and _submits_job(task):
+            yield f"{task.where}: jobs are submitted by the role nomad_job"
+    for job, places in owners.items():
+        if job == "None":
+            yield from (f"{place}: includes nomad_job without nomad_job_id" for place in places)
+        elif len(places) > 1:
+            yield f"{', '.join(places)}: all own the job {job}"
+    for path in templates(root):
+        if re.search(r"\bnomad(_bin\w*)?\W{0,6}\s+job\s+run\b", path.read_text()):
+            yield f"{path.relative_to(root)}: jobs are submitted by the role nomad_job"
+
+
+def _submits_job(task: Task) -> bool:
+    said = text_of(task.arguments)
+    writes = str(task.arguments.get("method", "GET")).upper() in ("POST", "PUT")
+    to_jobs = re.search(r"/v1/jobs?(/[^/ ]+)?(['\" ?]|$)", str(task.arguments.get("url", "")))
+    by_program = task.runs_program and re.search(r"\bjob[ ,\n-]+['\"]?run\b", said)
+    return bool((writes and to_jobs) or by_program or task.module.endswith(".nomad_job"))
+
+
+def rule_nobody_gets_sudo_without_a_password(root: Path) -> Iterator[str]:
+    for path in templates(root):
+        if "NOPASSWD" in path.read_text():
+            yield f"{path.relative_to(root)}: NOPASSWD"
+    for task in tasks(root):
+        written = [task.arguments.get(key) for key in ("content", "line", "block", "nopassword")]
+        if task.of_molecule:
+            continue
+        if "NOPASSWD" in text_of(written) or task.arguments.get("nopassword") is True:
+            yield f"{task.where}: NOPASSWD"
+
+
+def rule_the_playbook_runs_the_roles_in_order(root: Path) -> Iterator[str]:
+    path = root / "playbook.yaml"
+    if not path.exists():
+        return
+    order = roles_in_order(path)
+    yield from (f"playbook.yaml: runs no {role}" for role in ORDER if role not in order)
+    places = [order.index(role) for role in ORDER if role in order]
+    if places != sorted(places):
+        yield f"playbook.yaml: wants {' < '.join(ORDER)}, has {', '.join(order)}"
+
+
+def rule_preflight_comes_first(root: Path) -> Iterator[str]:
+    path = root / "playbook.yaml"
+    if not path.exists():
+        return
+    first = plays(path)[0]
+    early = [role for role in roles_in_order(path)[:1] if role != "preflight_checks"]
+    own = [task for part in ("pre_tasks", "tasks") for task in first.get(part) or []]
+    changing = [task for task in own if not _is_preflight(task)]
+    if early or changing or "hosts" not in first:
+        yield "playbook.yaml: the first play is preflight_checks and nothing else"
+
+
+def _is_preflight(task: dict[str, Any]) -> bool:
+    inside = Task(Path("playbook.yaml"), task)
+    harmless = (
+        "ansible.builtin.assert",
+        "ansible.builtin.fail",
+        "ansible.builtin.setup",
+        "ansible.builtin.meta",
+    )
+    return inside.included_role == "preflight_checks" or inside.module in harmless
+
+
+def rule_healing_starts_the_agent_on_the_primary(root: Path) -> Iterator[str]:
+    path = root / "heal_cluster.yaml"
+    if not path.exists():
+        return
+    order = roles_in_order(path)
+    if len(plays(path)) != 1 or not PRIMARY.search(str(plays(path)[0].get("hosts"))):
+        yield "heal_cluster.yaml: is one play, on the first controller"
+    if [role for role in order if role in ("bootstrap_agent", "pipecatapp")] != [
+        "bootstrap_agent",
+        "pipecatapp",
+    ]:
+        yield f"heal_cluster.yaml: wants bootstrap_agent then pipecatapp, has {', '.join(order)}"
+
+
+def rule_obsolete_folders_are_gone(root: Path) -> Iterator[str]:
+    for name in OBSOLETE:
+        yield from (f"{path.relative_to(root)}: is obsolete" for path in root.glob(f"**/{name}"))
+        for path in [*yaml_files(root), *templates(root), *root.glob("*.md"), *root.glob("*.sh")]:
+            if name in path.read_text():
+                yield f"{path.relative_to(root)}: refers to {name}"
+
+
+def rule_service_names_are_variables(root: Path) -> Iterator[str]:
+    site = yaml.safe_load((root / "group_vars/all/main.yaml").read_text())
+    names = [
+        str(value) for name, value in site.items() if name.endswith("_service") and "_" not in str(value)
+    ]
+    # A name that is also the name of a package or role means those, too.
+    told = [name for name in names if not (root / "ansible/roles" / name).exists() and "{" not in name]
+    literal = re.compile(rf"[\"'/]({'|'.join(map(re.escape, told))})[\"'/]")
+    for path in [*(root / "ansible").rglob("*.yaml"), *templates(root)]:
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if told and literal.search(line) and "molecule" not in path.parts:
+                yield f"{path.relative_to(root)}:{number}: a service name, not its variable: {line.strip()}"
+
+
+def rule_hosts_with_power_management_have_a_mac_address(root: Path) -> Iterator[str]:
+    default = _yaml(root / "group_vars/all/main.yaml").get("host_power_managed", False)
+    for host, values in _hosts(_yaml(root / "inventory.yaml").get("all") or {}).items():
+        known = {**values, **_yaml(root / f"host_vars/{host}.yaml")}
+        mac = str(known.get("host_mac_address", ""))
+        if known.get("host_power_managed", default) and not MAC_ADDRESS.fullmatch(mac):
+            yield f"{host}: has power management and no valid host_mac_address: {mac!r}"
+
+
+def _hosts(group: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every host below a group of the inventory, with what is said of it there."""
+    found = {
+        host: {**(group.get("vars") or {}), **(said or {})}
+        for host, said in (group.get("hosts") or {}).items()
+    }
+    for child in (group.get("children") or {}).values():
+        for host, said in _hosts(child or {}).items():
+            found[host] = {**found.get(host, {}), **said}
+    return found
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    return plain(read_yaml(path)) or {} if path.exists() else {}
