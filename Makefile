@@ -1,6 +1,6 @@
 # Every command of a developer. CI calls `make test` and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help up down setup check test unit lab molecule faults bench docs lock clean
+.PHONY: help up down plan setup check test unit lab molecule faults playbooks bench docs lock clean
 
 bin := .venv/bin
 packages := clusterkit llama_expert moe_gateway pipecatapp hearth
@@ -14,6 +14,9 @@ up: ## set Hearth up on this machine and start it
 
 down: ## stop it
 	$(bin)/hearth down
+
+plan: ## what playbook.yaml would change and restart: status 0 nothing, 2 something
+	@ansible/plan.sh
 
 # Touched after a successful set-up; newer than the locks means there is nothing to do.
 .cache/setup: bootstrap.sh pyproject.toml locks/dev.txt
@@ -55,6 +58,10 @@ molecule: setup ## the Molecule scenarios of all roles, or of ROLE=name
 faults: setup ## the fault campaign on a lab, or only CASE=name
 	$(bin)/python -m tests.lab setup
 	$(bin)/python -m tests.faults $(CASE)
+
+playbooks: setup ## the cluster's playbooks on labs of three hosts; half an hour
+	$(bin)/python -m tests.lab setup
+	$(bin)/pytest tests/playbooks
 
 bench: setup ## benchmarks, printed as ratios beside a peer
 	$(bin)/python -m tests.benchmarks

@@ -80,6 +80,8 @@ def make_supervisor(settings: LlamaExpertSettings, clock: SystemClock) -> Superv
         threads=settings.threads,
         context=settings.context,
         load_timeout=settings.load_timeout_s,
+        rpc_servers=settings.rpc_servers,
+        rpc_memory_mb=settings.rpc_server_memory_mb * len(settings.rpc_servers),
     )
     experts = experts_of(settings, catalogue)
     return Supervisor(experts, inspect=inspect, free_mb=free_mb, running=running, clock=clock)

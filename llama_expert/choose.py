@@ -51,6 +51,7 @@ class Assignment:
     path: str
     needed_mb: int  #: 0 when another expert's server has the file loaded already
     refused: tuple[Refusal, ...]
+    split: bool = False  #: too big for this machine alone; other hosts lend their memory
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def choose(
     *,
     failed: Mapping[str, str],
     running: Mapping[str, Assignment],
+    pool_mb: int = 0,
 ) -> tuple[Assignment, ...]:
     """Give every expert the first model of its list that is whole and fits, in the order of `experts`.
 
@@ -79,6 +81,7 @@ def choose(
     further down need at least is held back, so that none of them goes empty-handed for a larger model
     above. `failed` maps paths that did not load to what was said. `running` maps experts to what they
     have now, which they keep unless it failed. `free_mb` counts the memory of running servers as free.
+    `pool_mb` is what other hosts lend; one model at most is split over them.
     """
     kept = {name: given for name, given in running.items() if given.model and given.path not in failed}
     usable = {expert.name: _usable(expert, facts, failed) for expert in experts}
@@ -88,20 +91,24 @@ def choose(
         if given.model is not None and given.path not in loaded:
             loaded.add(given.path)
             left -= needed_mb(given.model, facts.get(given.model, FileFacts()))
+    pool = 0 if any(given.split for given in kept.values()) else pool_mb
     assignments = []
     for index, expert in enumerate(experts):
         if expert.name in kept:
             assignments.append(kept[expert.name])
             continue
         rest = [usable[other.name] for other in experts[index + 1 :] if other.name not in kept]
-        taken, unfit = _pick(usable[expert.name], rest, loaded, left)
+        taken, unfit = _pick(usable[expert.name], rest, loaded, left, pool)
         cost = 0 if taken is None or taken.path in loaded else taken.cost
+        split = cost > left
+        if split:
+            cost, pool = left, 0
         if taken is not None:
             loaded.add(taken.path)
             left -= cost
         refused = _refusals(expert, facts, failed, unfit, stop_at=taken.model if taken else None)
         model, path = (taken.model, taken.path) if taken else (None, "")
-        assignments.append(Assignment(expert.name, model, path, cost, refused))
+        assignments.append(Assignment(expert.name, model, path, cost, refused, split))
     return tuple(assignments)
 
 
@@ -121,6 +128,7 @@ def _pick(
     rest: Sequence[Sequence[_Candidate]],
     loaded: set[str],
     left: int,
+    pool: int,
 ) -> tuple[_Candidate | None, dict[ModelSpec, str]]:
     """The candidate to take, and for those that do not fit what to say about it."""
     unfit: dict[ModelSpec, str] = {}
@@ -130,7 +138,9 @@ def _pick(
         last = candidate is candidates[-1]  # nobody is helped by refusing the last resort as well
         if cost <= left - (0 if last else held_back):
             return candidate, unfit
-        said = f"needs {cost} MB, {max(0, left)} MB free"
+        if left < cost <= left - held_back + pool:
+            return candidate, unfit
+        said = f"needs {cost} MB, {max(0, left)} MB free" + (f" and {pool} MB lent" if pool else "")
         unfit[candidate.model] = f"{said} ({held_back} MB of it for other experts)" if held_back else said
     return None, unfit
 

@@ -3,9 +3,9 @@
 import os
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from clusterkit.settings import ServiceSettings, settings_config
@@ -37,6 +37,12 @@ class LlamaExpertSettings(ServiceSettings):
     llama_server_binary: Path | None = Field(
         None, description="The llama-server program, for the engine of that name."
     )
+    rpc_servers: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="HOST:PORT of llama.cpp RPC servers, separated by commas: a model too big for this "
+        "machine is split over them. Needs the engine llama-server.",
+    )
+    rpc_server_memory_mb: int = Field(0, ge=0, description="Main memory in MB that each of them lends.")
     threads: int = Field(
         default_factory=default_threads, ge=1, le=1024, description="Threads of each model server."
     )
@@ -51,12 +57,21 @@ class LlamaExpertSettings(ServiceSettings):
     )
     load_timeout_s: float = Field(120.0, gt=0, description="Seconds that a model may take to load.")
 
-    @field_validator("experts", mode="before")
+    @field_validator("experts", "rpc_servers", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @model_validator(mode="after")
+    def _only_one_engine_splits(self) -> Self:
+        if self.rpc_servers and self.engine != "llama-server":
+            raise ValueError(
+                f"LLAMA_EXPERT_RPC_SERVERS: the engine {self.engine!r} cannot split a model; "
+                "set LLAMA_EXPERT_ENGINE to llama-server, or none of them"
+            )
+        return self
 
     @cached_property
     def models_folder(self) -> Path:

@@ -35,6 +35,8 @@ class Running:
     threads: int
     context: int
     load_timeout: float
+    rpc_servers: tuple[str, ...] = ()  #: HOST:PORT of those that lend their memory to a model too big for us
+    rpc_memory_mb: int = 0  #: what they lend, all together
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,14 @@ class Supervisor:
 
     def _assign(self, facts: Mapping[ModelSpec, FileFacts]) -> None:
         present = {name: given for name, given in self._assigned.items() if given.path in self._kept}
-        chosen = choose(self._experts, facts, self._budget_mb, failed=self._failed, running=present)
+        chosen = choose(
+            self._experts,
+            facts,
+            self._budget_mb,
+            failed=self._failed,
+            running=present,
+            pool_mb=self._running.rpc_memory_mb,
+        )
         for given in chosen:
             if given != self._assigned.get(given.expert):
                 _report(given, self._budget_mb)
@@ -209,6 +218,9 @@ class Supervisor:
             await self._clock.sleep(back_off(max(0, quick_ends + failures - 1)))
             kept.restarts += 1
 
+    def _is_split(self, path: str) -> bool:
+        return any(given.split for given in self._assigned.values() if given.path == path)
+
     async def _serve_once(self, path: str, model: ModelSpec) -> None:
         given = self._running
         launch = Launch(
@@ -219,6 +231,7 @@ class Supervisor:
             repeat_penalty=model.repeat_penalty,
             port=0 if given.engine.announces else free_port(),
             key_file=given.key_file,
+            rpc_servers=given.rpc_servers if self._is_split(path) else (),
         )
         async with model_server(
             given.engine,

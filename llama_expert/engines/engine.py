@@ -29,6 +29,7 @@ class Launch:
     repeat_penalty: float  #: for requests that do not say; 1 is off
     port: int  #: on loopback; 0 when the engine finds one itself and says which
     key_file: Path  #: holds the key that callers must present, and nothing else
+    rpc_servers: tuple[str, ...] = ()  #: HOST:PORT of llama.cpp RPC servers over which the model is split
 
 
 class Engine(Protocol):

@@ -32,7 +32,9 @@ class LlamaServerEngine:
             "--cors-origins": "http://127.0.0.1",
             "--fit": "off",
         }
-        pairs = (str(part) for option in options.items() for part in option)
+        pairs = tuple(str(part) for option in options.items() for part in option)
+        if launch.rpc_servers:
+            pairs = (*pairs, "--rpc", ",".join(launch.rpc_servers))
         flags = ("--kv-unified", "--no-ui", "--no-slots", "--metrics", "--offline", "--jinja")
         return (str(self.binary), *pairs, *flags)
 

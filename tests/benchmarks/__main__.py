@@ -2,13 +2,14 @@
 
 import sys
 
-from tests.benchmarks import bench_cluster, bench_gateway, bench_install, bench_one_machine
+from tests.benchmarks import bench_cluster, bench_connect, bench_gateway, bench_install, bench_one_machine
 
 BENCHMARKS = {
     "gateway": bench_gateway.main,
     "one_machine": bench_one_machine.main,
     "install": bench_install.main,
     "cluster": bench_cluster.main,
+    "connect": bench_connect.main,
 }
 
 

@@ -89,7 +89,11 @@ def run_case(one: Case, cluster: Cluster) -> Report:
 
 def _run(one: Case, cluster: Cluster, report: Report) -> None:
     site = cluster.site
-    site.wait(lambda: bool(cluster.experts() and cluster.gateways()), STEADY_WITHIN_S, "a healthy cluster")
+    site.wait(
+        lambda: site.whole() and len(cluster.gateways()) == 2 and bool(cluster.experts()),
+        STEADY_WITHIN_S,
+        "a whole cluster before the fault",
+    )
     before = site.state()
     with cluster.prober() as prober:
         try:

@@ -15,7 +15,7 @@ def host_vanishes_and_returns(cluster: Cluster, report: Report) -> None:
     side = another(cluster, victim.name)
     victim.power_off()
     report.detected_s = rounded(
-        cluster.site.wait(lambda: cluster.site.members(side)[victim.name] == "failed", 40, "it failed")
+        cluster.site.wait(lambda: cluster.site.members(side).get(victim.name) != "alive", 40, "it missed")
     )
     elsewhere = cluster.site.wait(
         lambda: any(expert.node != victim.name for expert in cluster.experts()), 90, "served elsewhere"

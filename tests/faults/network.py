@@ -17,12 +17,12 @@ def one_host_cut_off(cluster: Cluster, report: Report) -> None:
     side = another(cluster, name)
     cluster.lab.isolate(name)
     report.detected_s = rounded(
-        cluster.site.wait(lambda: cluster.site.members(side)[name] == "failed", 40, f"{name} failed")
+        cluster.site.wait(lambda: cluster.site.members(side).get(name) != "alive", 40, f"{name} failed")
     )
     pause(PARTED_S)
     cluster.lab.heal_network()
     report.healed_s = rounded(
-        cluster.site.wait(lambda: cluster.site.members(side)[name] == "alive", 60, f"{name} alive")
+        cluster.site.wait(lambda: cluster.site.members(side).get(name) == "alive", 60, f"{name} alive")
     )
 
 
@@ -81,7 +81,7 @@ def _lossy(cluster: Cluster, report: Report, percent: float) -> None:
     worst = "alive"
     for _ in range(int(LOSSY_S / 5)):
         pause(5)
-        status = cluster.site.members(side)[name]
+        status = cluster.site.members(side).get(name, "left")
         worst = status if status != "alive" else worst
     cluster.lab.heal_network()
     report.seen = {"worst word of gossip": worst, "tasks untouched": tasks(cluster) == before}

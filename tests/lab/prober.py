@@ -17,6 +17,8 @@ RATE = 20
 DEADLINE_S = 5.0
 LOOKUP_WAIT_S = 5
 RETRY_PAUSE_S = 0.25
+#: Idle connections end here before a server ends them: no request meets a connection that just closed.
+LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=None, keepalive_expiry=2.0)
 
 
 @dataclass
@@ -89,7 +91,7 @@ class Prober:
 
     async def _send(self) -> None:
         async with (
-            httpx.AsyncClient(timeout=DEADLINE_S, headers=self._headers) as client,
+            httpx.AsyncClient(timeout=DEADLINE_S, headers=self._headers, limits=LIMITS) as client,
             asyncio.TaskGroup() as group,
         ):
             began = self._last_success = time.monotonic()

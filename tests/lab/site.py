@@ -277,6 +277,17 @@ class Site:
         holders = [holder for group in job["TaskGroups"] for holder in (group, *group["Tasks"])]
         return any(service["Name"] == job["ID"] for holder in holders for service in holder["Services"] or [])
 
+    def whole(self) -> bool:
+        """Whether every host of the lab is there and takes part."""
+        machines = self.lab.machines
+        servers = {name for name, host in machines.items() if host.group == "controllers"}
+        return (
+            {name: word for name, word in self.members().items() if word != "left"}
+            == dict.fromkeys(machines, "alive")
+            and self.peers() == servers
+            and self.nodes() == dict.fromkeys(machines, "ready eligible")
+        )
+
     def without_versions(self, state: State) -> State:
         """A state that says nothing about the versions of jobs."""
         return replace(state, versions={})

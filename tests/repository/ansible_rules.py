@@ -1,6 +1,5 @@
 """The rules of the Ansible tree that ansible-lint does not know. Each takes a root, yields breaches."""
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,16 +54,6 @@ def rule_every_scenario_runs_twice_and_verifies(root: Path) -> Iterator[str]:
         for step in ("converge", "idempotence", "verify"):
             if sequence is not None and step not in sequence:
                 yield f"{path.relative_to(root)}: leaves out {step}"
-
-
-def rule_every_scenarios_last_run_passed(root: Path) -> Iterator[str]:
-    """`make molecule` keeps its results; in one that passed, the second converge changed nothing."""
-    path = root / "docs/results/molecule.json"
-    results = {one["role"]: one for one in json.loads(path.read_text())} if path.exists() else {}
-    for role in roles(root):
-        last = results.get(role.name, {"result": "never run", "steps": {}})
-        if last["result"] != "passed" or not {"idempotence", "verify"} <= last["steps"].keys():
-            yield f"{role.name}: {last['result']}; make molecule ROLE={role.name}"
 
 
 def rule_argument_specs_and_defaults_agree(root: Path) -> Iterator[str]:

@@ -17,6 +17,7 @@ TEMPLATES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "pipecatapp": ("pipecatapp", "pipecatapp.nomad.j2", {}),
     "llamacpp-rpc": ("bootstrap_agent", "llamacpp_rpc.nomad.j2", {}),
     "mqtt": ("mqtt", "mqtt.nomad.j2", {}),
+    "prometheus": ("monitoring", "prometheus.nomad.j2", {}),
 }
 HEARTH_JOBS = ("expert-main", "moe-gateway", "pipecatapp")  #: those that run programs of the wheel
 

@@ -220,3 +220,21 @@ def test_a_new_host_changes_the_jobs_of_three_hosts_in_nothing() -> None:
         "        w1:", "        w2: {host_address: 192.0.2.22, host_interface: eth0}\n        w1:"
     )
     assert [job_text(name, four) for name in HEARTH_JOBS] == [job_text(name) for name in HEARTH_JOBS]
+
+
+@pytest.mark.req("MOD-04")
+def test_an_expert_learns_of_rpc_servers_from_consul_and_not_from_the_template() -> None:
+    found = job("expert-main", llama_rpc_enabled=True)
+    pool = file(found, "rpc.env")
+    assert (pool["Envvars"], pool["ChangeMode"]) == (True, "restart")
+    assert f'service "{SITE["llama_rpc_service"]}"' in pool["EmbeddedTmpl"]
+    assert not re.search(r"192[.]0[.]2", pool["EmbeddedTmpl"])
+    assert task(found)["Env"]["LLAMA_EXPERT_ENGINE"] == "llama-server"
+    lent = int(task(found)["Env"]["LLAMA_EXPERT_RPC_SERVER_MEMORY_MB"])
+    assert task(job("llamacpp-rpc"))["Resources"]["MemoryMB"] == lent
+
+
+@pytest.mark.req("MOD-04")
+def test_rpc_servers_listen_on_the_clusters_own_network_only() -> None:
+    arguments = task(job("llamacpp-rpc"))["Config"]["args"]
+    assert arguments[arguments.index("--host") + 1] == "${NOMAD_IP_rpc}"

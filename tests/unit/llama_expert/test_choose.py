@@ -22,9 +22,15 @@ def chosen(
     facts: dict[ModelSpec, FileFacts] | None = None,
     failed: dict[str, str] | None = None,
     running: dict[str, Assignment] | None = None,
+    pool_mb: int = 0,
 ) -> dict[str, Assignment]:
     given = choose(
-        experts or (MAIN,), {**WHOLE, **(facts or {})}, free_mb, failed=failed or {}, running=running or {}
+        experts or (MAIN,),
+        {**WHOLE, **(facts or {})},
+        free_mb,
+        failed=failed or {},
+        running=running or {},
+        pool_mb=pool_mb,
     )
     return {one.expert: one for one in given}
 
@@ -118,3 +124,28 @@ def test_a_running_server_is_kept_when_another_experts_model_fails() -> None:
 def test_a_model_is_never_believed_to_need_less_than_its_file_and_a_margin() -> None:
     assert needed_mb(FALLBACK, FileFacts("/m/f", 1000)) == 1100
     assert needed_mb(FALLBACK, FileFacts("/m/f", 100)) == 300
+
+
+@pytest.mark.req("MOD-04")
+def test_a_model_too_big_for_the_machine_is_split_over_the_hosts_that_lend_memory() -> None:
+    alone = chosen(4096)["main"]
+    lent = chosen(4096, pool_mb=6200)["main"]
+    assert (name_of(alone), alone.split) == ("fallback", False)
+    assert (name_of(lent), lent.split) == ("large", True)
+    assert chosen(12_000, pool_mb=6200)["main"].split is False
+
+
+@pytest.mark.req("MOD-04")
+def test_when_the_hosts_that_lend_memory_fail_the_fallback_is_served_by_this_machine_alone() -> None:
+    given = chosen(4096, pool_mb=6200, failed={WHOLE[LARGE].path: "the RPC server is gone"})["main"]
+    assert (name_of(given), given.split) == ("middle", True)
+    both = {WHOLE[LARGE].path: "gone", WHOLE[MIDDLE].path: "gone"}
+    given = chosen(4096, pool_mb=6200, failed=both)["main"]
+    assert (name_of(given), given.split) == ("fallback", False)
+
+
+def test_only_one_model_is_split() -> None:
+    given = chosen(4096, MAIN, CODING, pool_mb=100_000, running={})
+    assert [given[name].split for name in ("main", "coding")] == [True, False]
+    refused = chosen(700, MAIN, pool_mb=1000)["main"].refused
+    assert refused[0].detail == "needs 10200 MB, 700 MB free and 1000 MB lent"

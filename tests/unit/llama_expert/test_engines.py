@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,14 @@ def test_llama_server_listens_on_loopback_with_no_page_and_its_own_options(launc
     assert command[command.index("--threads") + 1] == "3"
     assert "--no-ui" in command
     assert engine.environment({"LLAMA_ARG_HOST": "0.0.0.0", "PATH": "/bin"}) == {"PATH": "/bin"}
+
+
+@pytest.mark.req("MOD-04")
+def test_llama_server_splits_a_model_over_the_servers_it_is_told(launch: Launch) -> None:
+    engine = LlamaServerEngine(Path("/opt/llama-server"))
+    command = engine.command(replace(launch, rpc_servers=("192.0.2.1:50052", "192.0.2.2:50052")))
+    assert command[command.index("--rpc") + 1] == "192.0.2.1:50052,192.0.2.2:50052"
+    assert "--rpc" not in engine.command(launch)
 
 
 def test_a_ready_line_is_told_from_log_lines(capsys: pytest.CaptureFixture[str]) -> None:
