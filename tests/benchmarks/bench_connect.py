@@ -78,7 +78,7 @@ def _submit(site: Site, name: str, host: str, arguments: list[str], proxy: dict[
         "Name": name,
         "PortLabel": "http",
         "Connect": {"SidecarService": {"Proxy": ways}, "SidecarTask": sidecar},
-        "Checks": [{"Type": "tcp", "Interval": 2_000_000_000, "Timeout": 2_000_000_000}],
+        "Checks": [{"Type": "http", "Path": "/", "Interval": 2_000_000_000, "Timeout": 2_000_000_000}],
     }
     group = {
         "Name": "one",

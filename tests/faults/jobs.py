@@ -6,6 +6,9 @@ import secrets
 from tests.faults.campaign import Json, Report, case, rounded
 from tests.lab.cluster import Cluster
 
+#: The job's own deadline for progress and a minute; until then Nomad tries the new version elsewhere.
+REVERTED_WITHIN_S = 420.0
+
 
 def submit(cluster: Cluster, job: Json) -> None:
     """Register a version of a job, past the playbook."""
@@ -31,7 +34,9 @@ def bad_release(cluster: Cluster, report: Report) -> None:
     submit(cluster, bad)
     report.detected_s = rounded(
         cluster.site.wait(
-            lambda: cluster.site.job(cluster.gateway)["Version"] >= good["Version"] + 2, 300, "the revert"
+            lambda: cluster.site.job(cluster.gateway)["Version"] >= good["Version"] + 2,
+            REVERTED_WITHIN_S,
+            "the revert",
         )
     )
     report.healed_s = rounded(report.detected_s + rolled(cluster, cluster.gateway, 180, status="successful"))

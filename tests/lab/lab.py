@@ -130,6 +130,8 @@ class Lab:
         """Take a host away for good, from the inventory too."""
         docker("rm", "--force", "--volumes", self.host(name).container)
         remove_disks(self.folder / "disks", f"{name}-")
+        for key in self.folder.glob(f"{name}.host-key*"):
+            key.unlink()
         del self.machines[name]
         self._save()
 

@@ -20,7 +20,8 @@ BIN = Path(sys.executable).parent
 
 PLAY = re.compile(r"^PLAY \[(.*?)\] \**$")
 TASK = re.compile(r"^(?:TASK|RUNNING HANDLER) \[(.*?)\] \**$")
-CHANGED = re.compile(r"^changed: \[([^\]]+)\]")
+#: A task may be done for a host elsewhere: `[n4 -> n1(10.77.0.11)]`.
+CHANGED = re.compile(r"^changed: \[([^\] ]+)[^\]]*\]")
 RECAP = re.compile(
     r"^(\S+)\s+: ok=(\d+)\s+changed=(\d+)\s+unreachable=(\d+)\s+failed=(\d+)\s+skipped=(\d+)"
     r"\s+rescued=(\d+)\s+ignored=(\d+)"
