@@ -89,9 +89,7 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
     assert COMMANDS.keys() - programs_run(ROOT).keys() == set()
 
 
-@pytest.mark.req(
-    "PRV-02", "PRV-03", "PRV-09", "PRV-10", "PRV-13", "PRV-18", "PRV-24", "PRV-31", "PRV-32"
-)
+@pytest.mark.req("PRV-02", "PRV-03", "PRV-09", "PRV-10", "PRV-13", "PRV-18", "PRV-24", "PRV-31", "PRV-32")
 @pytest.mark.parametrize(
     ("rule", "file", "text"),
     [

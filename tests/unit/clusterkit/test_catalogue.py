@@ -203,3 +203,16 @@ def test_a_removed_model_is_gone_and_a_second_removal_says_so(tmp_path: Path) ->
     assert "mine" not in path.read_text()
     with pytest.raises(OwnModelError, match="main has no own model 'mine'"):
         remove_own_model(path, "main", "mine")
+
+
+def test_the_lists_have_nano_models_with_their_sizes() -> None:
+    models = [
+        model
+        for expert in load_catalogue(SHIPPED).experts.values()
+        for model in expert.models
+        if "/LiquidAI/" in model.url
+    ]
+    assert {"lfm2-350m-extract", "lfm2-700m", "lfm2-1.2b-tool", "lfm2-350m-math"} <= {
+        model.name for model in models
+    }
+    assert all(200 < model.memory_mb < 2000 for model in models)

@@ -4,29 +4,12 @@ import json
 
 import pytest
 
-from clusterkit.catalogue import load_catalogue
 from tests.lab.cluster import Cluster
-from tests.lab.playbook_run import ROOT
 
 BUNDLED, NANO = "smollm2-135m-instruct", "lfm2-350m-extract"
 
 
-@pytest.mark.req("MOD-09")
-def test_the_lists_have_nano_models_with_their_sizes() -> None:
-    models = [
-        model
-        for expert in load_catalogue(ROOT / "group_vars/all/models.yaml").experts.values()
-        for model in expert.models
-        if "/LiquidAI/" in model.url
-    ]
-    assert {"lfm2-350m-extract", "lfm2-700m", "lfm2-1.2b-tool", "lfm2-350m-math"} <= {
-        model.name for model in models
-    }
-    assert all(200 < model.memory_mb < 2000 for model in models)
-
-
-@pytest.mark.req("MOD-09")
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(3600)
 def test_each_model_gets_a_record(converged_lab: Cluster) -> None:
     lab = converged_lab.lab
     lab.ansible(
