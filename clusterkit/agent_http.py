@@ -210,6 +210,15 @@ class AgentHttp:
             raise _failure(said, answer.status_code, answer.text)
         return Reply(said, answer.headers, answer.content)
 
+    async def read(
+        self, path: str, wait: Wait | None = None, *, stale: bool = True, **params: str | int
+    ) -> Reply:
+        """One GET, as a blocking query with `wait`; with `stale` any server answers. Raises `AgentError`."""
+        asked = {**params, **({"stale": ""} if stale else {}), **(wait.params if wait else {})}
+        return await self.call(
+            "GET", path, params=asked, deadline=wait.deadline if wait else DEADLINE_SECONDS
+        )
+
     @asynccontextmanager
     async def lines(
         self, path: str, *, params: Params, silence: float

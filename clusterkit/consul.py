@@ -9,12 +9,10 @@ from typing import Any, Self
 from urllib.parse import quote
 
 from clusterkit.agent_http import (
-    DEADLINE_SECONDS,
     AgentAccess,
     AgentHttp,
     NotFoundError,
     Reading,
-    Reply,
     Wait,
 )
 
@@ -98,13 +96,6 @@ class Consul:
         """Close it."""
         await self._http.__aexit__(kind, error, trace)
 
-    async def _read(self, path: str, wait: Wait | None, stale: bool, **params: str | int) -> Reply:
-        asked: dict[str, str | int] = {**params, **({"stale": ""} if stale else {})}
-        if wait is not None:
-            asked |= wait.params
-        deadline = wait.deadline if wait is not None else DEADLINE_SECONDS
-        return await self._http.call("GET", path, params=asked, deadline=deadline)
-
     # --- who is there -------------------------------------------------------------------------------
     async def leader(self) -> str:
         """The address of the servers' leader, '' when there is none."""
@@ -125,21 +116,21 @@ class Consul:
         self, *, wait: Wait | None = None, stale: bool = True
     ) -> Reading[dict[str, tuple[str, ...]]]:
         """Every service name with all tags that its instances carry."""
-        reply = await self._read("/v1/catalog/services", wait, stale)
+        reply = await self._http.read("/v1/catalog/services", wait, stale=stale)
         return reply.read(lambda body: {name: tuple(tags) for name, tags in body.items()})
 
     async def service(
         self, name: str, *, wait: Wait | None = None, stale: bool = True
     ) -> Reading[tuple[CatalogService, ...]]:
         """The instances of a service with their checks, whatever those say."""
-        reply = await self._read(f"/v1/health/service/{_part(name)}", wait, stale)
+        reply = await self._http.read(f"/v1/health/service/{_part(name)}", wait, stale=stale)
         return reply.read(lambda rows: tuple(_catalog_service(row) for row in rows))
 
     async def checks(
         self, *, wait: Wait | None = None, stale: bool = True
     ) -> Reading[tuple[ServiceCheck, ...]]:
         """Every check of every host and service."""
-        reply = await self._read("/v1/health/state/any", wait, stale)
+        reply = await self._http.read("/v1/health/state/any", wait, stale=stale)
         return reply.read(lambda rows: tuple(_check(row) for row in rows))
 
     # --- announcing ---------------------------------------------------------------------------------

@@ -8,12 +8,10 @@ from typing import Any, Literal, Self
 from urllib.parse import quote
 
 from clusterkit.agent_http import (
-    DEADLINE_SECONDS,
     AgentAccess,
     AgentHttp,
     NotFoundError,
     Reading,
-    Reply,
     Wait,
 )
 from clusterkit.nomad_records import (
@@ -58,11 +56,6 @@ class Nomad:
         """Close it."""
         await self.http.__aexit__(kind, error, trace)
 
-    async def _list(self, path: str, wait: Wait | None = None, **params: str | int) -> Reply:
-        asked: dict[str, str | int] = {**params, "stale": "", **(wait.params if wait else {})}
-        deadline = wait.deadline if wait is not None else DEADLINE_SECONDS
-        return await self.http.call("GET", path, params=asked, deadline=deadline)
-
     # --- hosts --------------------------------------------------------------------------------------
     async def leader(self) -> str:
         """The address of the servers' leader. Raises `NoLeaderError` when there is none."""
@@ -70,7 +63,7 @@ class Nomad:
 
     async def nodes(self, *, wait: Wait | None = None) -> Reading[tuple[ClientNode, ...]]:
         """Every host that runs or ran allocations, by name."""
-        reply = await self._list("/v1/nodes", wait)
+        reply = await self.http.read("/v1/nodes", wait)
         return reply.read(lambda rows: tuple(sorted(map(client_node, rows), key=lambda node: node.name)))
 
     async def drain(self, node_id: str, *, deadline: float, ignore_system_jobs: bool = False) -> None:
@@ -93,7 +86,7 @@ class Nomad:
     # --- jobs ---------------------------------------------------------------------------------------
     async def jobs(self, *, wait: Wait | None = None) -> Reading[tuple[JobSummary, ...]]:
         """Every job, by id."""
-        reply = await self._list("/v1/jobs", wait)
+        reply = await self.http.read("/v1/jobs", wait)
         return reply.read(lambda rows: tuple(sorted(map(job_summary, rows), key=lambda job: job.id)))
 
     async def job(self, job_id: str) -> Job:
@@ -142,7 +135,7 @@ class Nomad:
     # --- allocations --------------------------------------------------------------------------------
     async def allocations(self, job_id: str, *, wait: Wait | None = None) -> Reading[tuple[Allocation, ...]]:
         """Every allocation of a job that Nomad still knows, the newest last."""
-        reply = await self._list(f"/v1/job/{_part(job_id)}/allocations", wait, all="true")
+        reply = await self.http.read(f"/v1/job/{_part(job_id)}/allocations", wait, all="true")
         return reply.read(
             lambda rows: tuple(sorted(map(allocation, rows), key=lambda found: found.create_index))
         )
