@@ -3,7 +3,6 @@ a polite refusal to listen where it must not, and its place in the registry.
 """
 
 import asyncio
-import secrets
 import signal
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -225,7 +224,7 @@ async def serve(
     guarded = OriginGuard(app, allowed_hosts=(settings.host, address, *allowed_hosts))
     served = TraceMiddleware(LastResort(guarded))
     server = HttpServer(served, grace_seconds=settings.stop_timeout_s, at_shutdown=at_shutdown)
-    own_id = f"{name}-{secrets.token_hex(4)}"
+    own_id = f"{name}-{settings.instance_id}"
 
     async def announced(state: Health) -> Sequence[Instance]:
         if instances is not None:

@@ -7,6 +7,7 @@ win over it.
 
 import ipaddress
 import os
+import secrets
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -70,6 +71,12 @@ class ServiceSettings(BaseSettings):
         None,
         description="ADDRESS:PORT under which others know this service, where it listens behind a proxy or "
         "in a network of its own.",
+    )
+    instance_id: str = Field(
+        default_factory=lambda: secrets.token_hex(4),
+        pattern=r"^[A-Za-z0-9-]{1,64}$",
+        description="What tells this copy of the service from others of its name. One that is started anew "
+        "under the id of its predecessor takes over its place in the registry.",
     )
     upstreams: dict[str, AddressPort] = Field(
         {},

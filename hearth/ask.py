@@ -36,8 +36,12 @@ class Front:
 
 async def ask(house: House, text: str, *, model: str, echo: bool, timeout: float) -> str:
     """Ask this machine's Hearth; see `ask_front`. Raises `NotRunningError` as well."""
-    front = Front(await Control(house).url_of(GATEWAY), ensure_token(house.home / "secrets", GATEWAY))
-    return await ask_front(front, text, model=model, echo=echo, timeout=timeout)
+    return await ask_front(await front_of(house), text, model=model, echo=echo, timeout=timeout)
+
+
+async def front_of(house: House) -> Front:
+    """This machine's gateway. Raises `NotRunningError`."""
+    return Front(await Control(house).url_of(GATEWAY), ensure_token(house.home / "secrets", GATEWAY))
 
 
 async def ask_front(front: Front, text: str, *, model: str, echo: bool, timeout: float) -> str:

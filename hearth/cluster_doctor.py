@@ -1,19 +1,16 @@
 """`hearth doctor` on a host of a cluster: its agents, the other hosts, the services, an answer."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 
 from clusterkit.agent_http import TokenFile
 from clusterkit.errors import HearthError
 from clusterkit.jobs import JobState
-from hearth.ask import ask_front
-from hearth.cluster import Cluster, ClusterState, open_cluster
+from hearth.answers import check_answers
+from hearth.cluster import ClusterState, open_cluster
 from hearth.cluster_status import why_unhealthy
 from hearth.findings import Finding, Verdict, broken, good
 from hearth.settings import HearthSettings
-
-ANSWER_SECONDS = 60.0
-QUESTIONS = (("hearth", "what is 6 * 7", "42"), ("main", "Say hello.", ""))  #: model, question, answer
 
 
 async def examine(settings: HearthSettings) -> list[Finding]:
@@ -23,7 +20,7 @@ async def examine(settings: HearthSettings) -> list[Finding]:
         async with open_cluster(settings) as cluster:
             state = await cluster.state()
             findings += [*_whole(state), *_hosts(state), *_jobs(state), *_services(state)]
-            findings += [finding async for finding in _answers(cluster)]
+            findings += [finding async for finding in check_answers(cluster.front)]
     except HearthError as error:
         findings.append(broken("cluster", str(error), "sudo systemctl status consul nomad"))
     return findings
@@ -88,18 +85,3 @@ def _services(state: ClusterState) -> Iterable[Finding]:
             yield good(where, f"healthy at {one.url}")
         else:
             yield broken(where, one.detail, f"hearth logs {one.service}")
-
-
-async def _answers(cluster: Cluster) -> AsyncIterator[Finding]:
-    for model, question, expected in QUESTIONS:
-        part = f"an answer from {model}"
-        try:
-            front = await cluster.front()
-            answer = await ask_front(front, question, model=model, echo=False, timeout=ANSWER_SECONDS)
-        except HearthError as error:
-            yield broken(part, str(error), "hearth status; hearth logs")
-            continue
-        if answer.strip() and expected in answer:
-            yield good(part, f"{question!r} was answered")
-        else:
-            yield broken(part, f"{question!r} was answered {answer!r}", "hearth logs")

@@ -14,7 +14,8 @@ from clusterkit.catalogue import load_catalogue
 from clusterkit.errors import HearthError
 from clusterkit.jobs import JobState
 from clusterkit.settings import load_settings
-from hearth.ask import ask
+from hearth.answers import check_answers
+from hearth.ask import front_of
 from hearth.control import Control
 from hearth.findings import Finding, Verdict, broken, good
 from hearth.house import House
@@ -29,7 +30,6 @@ from pipecatapp.settings import PipecatappSettings
 
 LOW_DISK_MB = 1024  #: under this a database or a log may soon fail to be written
 HEALTH_SECONDS = 5.0
-ANSWER_SECONDS = 60.0
 
 
 Check = Callable[[House], Iterable[Finding]]
@@ -55,8 +55,8 @@ async def examine(house: House) -> list[Finding]:
             findings.append(broken(part, str(error), "mend what the message names, then run this again"))
     if not running:
         return [*findings, _not_running()]
-    for ask_about in (_services, _answers):
-        findings += [finding async for finding in ask_about(house)]
+    for found in (_services(house), check_answers(lambda: front_of(house))):
+        findings += [finding async for finding in found]
     return findings
 
 
@@ -184,17 +184,3 @@ async def _health(service: str, url: str) -> Finding:
         return good(service, f"healthy at {url}")
     wrong = {name: check.get("detail") for name, check in body.get("checks", {}).items() if not check["ok"]}
     return broken(service, f"{url}: {wrong}", f"hearth logs {service}")
-
-
-async def _answers(house: House) -> AsyncIterator[Finding]:
-    for model, question, expected in (("hearth", "what is 6 * 7", "42"), ("main", "Say hello.", "")):
-        part = f"an answer from {model}"
-        try:
-            answer = await ask(house, question, model=model, echo=False, timeout=ANSWER_SECONDS)
-        except HearthError as error:
-            yield broken(part, str(error), "hearth status; hearth logs")
-            continue
-        if answer.strip() and expected in answer:
-            yield good(part, f"{question!r} was answered")
-        else:
-            yield broken(part, f"{question!r} was answered {answer!r}", "hearth logs")

@@ -8,6 +8,7 @@ from pathlib import Path
 from clusterkit.jobs import JobSpec
 
 SERVICES = ("llama_expert", "moe_gateway", "pipecatapp")  #: in the order in which they come up
+INSTANCE_ID = "local"  #: of every service: one of each runs here, and a restarted one replaces itself
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def job_specs(house: House, environment: Mapping[str, str]) -> tuple[JobSpec, ..
     told: dict[str, str] = {}
     for service in SERVICES:
         told[f"{service}_home".upper()] = str(house.home)
+        told[f"{service}_instance_id".upper()] = INSTANCE_ID
     for service in ("llama_expert", "moe_gateway"):
         told[f"{service}_models_file".upper()] = str(house.models_file)
     told["LLAMA_EXPERT_OWN_MODELS_FILE"] = str(house.own_models_file)

@@ -1,7 +1,6 @@
 """`python -m llama_expert`: wires the model servers of this machine and runs them until SIGTERM."""
 
 import asyncio
-import secrets
 import sys
 from collections.abc import Mapping, Sequence
 
@@ -98,13 +97,12 @@ async def serve_experts(settings: LlamaExpertSettings) -> None:
         expert_app(supervisor, metrics), supervisor, pool=pool, key=key, metrics=metrics, clock=clock
     )
     guarded = BearerGuard(proxy, service_token(settings, SERVICE), paths=(BASE_PATH,))
-    own_id = secrets.token_hex(4)
 
     async def health() -> Health:
         return expert_health(supervisor)
 
     def announced(address: str, port: int) -> Sequence[Instance]:
-        return instances(supervisor, own_id, address, port)
+        return instances(supervisor, settings.instance_id, address, port)
 
     async with open_registry(settings, clock) as registry, asyncio.TaskGroup() as group:
         supervising = group.create_task(supervisor.run(), name="supervise")

@@ -109,7 +109,10 @@ def test_a_killed_service_is_started_again_and_nobody_hangs_meanwhile(up: House,
     eventually(lambda: up.hearth("status").returncode == 0, within=30)
     # 0: nobody listened, which only the gateway itself can do to its callers.
     assert seen <= {200, 503} | ({0} if service == "moe_gateway" else set())
-    assert next(one for one in up.json("status")["services"] if one["name"] == service)["restarts"] >= 1
+    row = next(one for one in up.json("status")["services"] if one["name"] == service)
+    assert row["restarts"] >= 1
+    # The killed one's entry would count as healthy until its heartbeat lapses, and as ill from then on.
+    assert len(row["urls"]) == 1
 
 
 def test_two_ups_at_once_start_one_hearth(house: House) -> None:

@@ -124,9 +124,11 @@ def _start_engine() -> None:
         process = subprocess.Popen(
             ["dockerd"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
+    # The engine outlives this process; until then somebody has to wait for it.
+    threading.Thread(target=process.wait, daemon=True).start()
     until = time.monotonic() + START_SECONDS
     while not running():
-        if process.poll() is not None or time.monotonic() > until:
+        if process.returncode is not None or time.monotonic() > until:
             process.kill()
             lines = log.read_text(errors="replace").strip().splitlines()[-3:]
             raise LabUnavailable("this machine cannot run the Docker engine: " + " | ".join(lines))

@@ -1,4 +1,4 @@
-"""Hosts that fail, return, come and go; and what a stopped job needs. Minutes: run by `make playbooks`."""
+"""Hosts that fail, return, come and go; and what a stopped job needs."""
 
 import pytest
 
