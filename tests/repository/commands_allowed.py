@@ -4,16 +4,20 @@
 COMMANDS: dict[tuple[str, str], str] = {
     ("benchmark_model.yaml", "systemd-run"): "no module makes a unit that lives only as long as it runs",
     ("common", "dpkg-query"): "package_facts needs python3-apt, which a blank host lacks",
+    ("common", "stat"): "the module looks at one path a run",
     ("common", "visudo"): "no module judges sudo rules that are there already",
     (
         "docker",
         "docker",
     ): "the modules need a Python library on the host, only to ask if the engine answers",
     ("e2e-tests.yaml", "hearth"): "what a person at the host would type is what is tested",
+    ("host_certificate", "cat"): "slurp reads one file a run",
+    ("host_certificate", "stat"): "the module looks at one path a run",
     ("host_certificate", "systemctl"): "no module reloads a unit only where it runs",
     ("models", "python"): "no module goes on with a download that was cut off",
     ("preflight_checks", "date"): "both clocks must be read in one moment; a fact is older than that",
     ("preflight_checks", "df"): "no module tells the free space of a folder that is no mount point",
+    ("preflight_checks", "find"): "the module tells modes, not whether the file system takes writes",
     ("program", "gpg"): "no module reads OpenPGP keys",
     ("program", "gpgv"): "no module checks an OpenPGP signature",
     (
