@@ -40,4 +40,6 @@ class LlamaServerEngine:
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
         """See `Engine.environment`. LLAMA_ARG_* variables would change its options behind our back."""
-        return {name: value for name, value in inherited.items() if not name.startswith("LLAMA_ARG_")}
+        kept = {name: value for name, value in inherited.items() if not name.startswith("LLAMA_ARG_")}
+        # A debugger's backtrace would push what went wrong out of the last lines.
+        return {**kept, "GGML_NO_BACKTRACE": "1"}

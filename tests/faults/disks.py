@@ -58,6 +58,8 @@ def model_disk_full(cluster: Cluster, report: Report) -> None:
         host.kill("python -m llama_expert")
         cluster.site.wait(lambda: not cluster.experts(), 40, "the killed expert noticed")
         report.healed_s = rounded(cluster.site.wait(lambda: bool(cluster.experts()), 120, "a healthy expert"))
+        # A gateway without any expert is not healthy; its check must have seen that there is one again.
+        cluster.site.wait(lambda: bool(cluster.gateways()), 30, "a healthy gateway")
         answer = cluster.chat(cluster.gateways()[0], "main", "The capital of France is")
         report.expect(bool(answer.strip()), "no answer while the model disk was full")
     finally:

@@ -65,12 +65,10 @@ def nomad_data_wiped(cluster: Cluster, report: Report) -> None:
     """A host that forgot everything joins as a new node; the old one leaves no stale entries."""
     name = another(cluster, cluster.site.nomad_leader())
     host = cluster.lab.host(name)
-    host.shell("systemctl mask nomad")
+    host.shell("systemctl disable nomad")
     host.power_off()
     host.boot()
-    host.shell(
-        "find /var/lib/nomad -mindepth 1 -delete; systemctl unmask nomad; systemctl start nomad", timeout=90
-    )
+    host.shell("find /var/lib/nomad -mindepth 1 -delete; systemctl enable --now nomad", timeout=90)
     report.healed_s = rounded(
         cluster.site.wait(lambda: cluster.site.nodes().get(name) == "ready eligible", 90, f"{name} ready")
     )
