@@ -17,7 +17,7 @@ from tests.lab.playbook_run import BIN, ROOT, ansible_environment
 ROLES = ROOT / "ansible" / "roles"
 CONFIG = ROOT / "ansible" / "molecule" / "config.yml"
 RESULTS = ROOT / "docs" / "results" / "molecule.json"
-STEP = re.compile(r"\[[\w-]+ > (\w+)\] (Executing|Executed)(?:: (\w+))?")
+STEP = re.compile(r"\[[\w-]+ > (\w+)\] (?:\x1b\[\d+m)?(Executing|Executed)(?:: (\w+))?")
 
 
 @dataclass
