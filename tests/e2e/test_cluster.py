@@ -55,6 +55,15 @@ def test_the_gateway_refuses_who_has_no_key(converged_lab: Cluster) -> None:
     assert converged_lab.site.ask(host, url, headers=key).status == 200
 
 
+@pytest.mark.req("DOC-02")
+def test_the_end_to_end_playbook_hears_from_the_agents_tool_how_things_are(converged_lab: Cluster) -> None:
+    run = converged_lab.lab.ansible("e2e-tests.yaml").expect_success()
+    assert run.changes == []
+    wrong = converged_lab.lab.ansible("e2e-tests.yaml", extra={"llama_api_service_name": "expert-nowhere"})
+    assert not wrong.succeeded
+    assert "The agent said:" in wrong.output
+
+
 @pytest.mark.req("PRV-33")
 def test_no_task_runs_as_root(converged_lab: Cluster) -> None:
     found = 0

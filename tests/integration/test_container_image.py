@@ -1,9 +1,12 @@
 """The image of all of Hearth: built from the sources, run as nobody in particular, and asked a question."""
 
+import asyncio
+import json
 import re
 import subprocess
 import uuid
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,9 @@ from clusterkit.settings import environment
 from tests.integration.waiting import eventually
 from tests.lab.engine import docker
 from tests.lab.image import CA_BUNDLE, ensure_image
+from tests.lab.playbook_run import run_playbook
+from tests.servers.asgi_server import serving
+from tests.servers.image_registry import ImageRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
 AUTHORITIES = Path("/usr/share/ca-certificates")
@@ -41,15 +47,19 @@ def extra_authorities() -> str:
     return "\n".join(found for found in trusted if found not in shipped) if shipped else ""
 
 
+def build_arguments() -> dict[str, str]:
+    """What the Dockerfile is told on this machine: a base that needs no registry, and the way to packages."""
+    index = environment().get("PIP_INDEX_URL")
+    told = {"BASE": ensure_image(), "CA_CERTIFICATE": extra_authorities()}
+    return {**told, "PIP_INDEX_URL": index} if index else told
+
+
 @pytest.fixture(scope="module")
 def image(lab_engine: None) -> Iterator[str]:
     """The image, on a Debian that needs no registry; its layers stay for the next time."""
     name = f"hearth-test-{uuid.uuid4().hex[:8]}"
-    index = environment().get("PIP_INDEX_URL")
-    where = ["--build-arg", f"CA_CERTIFICATE={extra_authorities()}"]
-    where += ["--build-arg", f"PIP_INDEX_URL={index}"] if index else []
-    argv = ["build", "--tag", name, "--build-arg", f"BASE={ensure_image()}", *where, str(ROOT)]
-    docker(*argv, timeout=BUILD_SECONDS)
+    told = [part for pair in build_arguments().items() for part in ("--build-arg", "=".join(pair))]
+    docker("build", "--tag", name, *told, str(ROOT), timeout=BUILD_SECONDS)
     yield name
     docker("rmi", "--force", "--no-prune", name, check=False)
 
@@ -118,3 +128,32 @@ def test_the_compose_file_says_what_a_service_needs() -> None:
     assert [volume.split(":")[0] for volume in service["volumes"]] == list(whole["volumes"])
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     assert service["build"]["context"] == "."
+
+
+@pytest.mark.req("PRV-22")
+async def test_a_release_is_tagged_with_its_version_and_pushed_to_the_sites_registry(
+    image: str, tmp_path: Path
+) -> None:
+    registry = ImageRegistry()
+    (tmp_path / "password").write_text("not secret\n")
+    async with serving(registry.app) as url:
+        told = {
+            "controller_dir": str(tmp_path / "controller"),
+            "image_registry": url.removeprefix("http://"),
+            "image_build_arguments": build_arguments(),
+        }
+        run = await asyncio.to_thread(
+            run_playbook,
+            ["ansible/playbooks/release.yaml", "--extra-vars", json.dumps(told)],
+            {"HEARTH_VAULT_PASSWORD_FILE": str(tmp_path / "password")},
+            log_file=tmp_path / "log",
+            timeout=BUILD_SECONDS,
+        )
+    run.expect_success()
+    # What the jobs are rendered from (wheel_release) is the same name.
+    (built,) = (tmp_path / "controller/wheelhouse").glob("*/release.yaml")
+    release = yaml.safe_load(built.read_text())["release"]
+    assert release.startswith(f"{version('hearth')}-")
+    assert registry.tags == [f"hearth:{release}"]
+    pushed = f"{told['image_registry']}/hearth:{release}"
+    docker("rmi", "--force", "--no-prune", pushed, check=False)

@@ -193,3 +193,25 @@ def test_a_user_is_let_into_the_group_docker_once(bench: Bench) -> None:
     assert [task.split(" : ")[-1] for _, task in second.changes] == ["Let users command the engine"]
     third = bench.apply("docker", docker_users=["games", "news"]).expect_success()
     assert third.changed == 0, third.changes
+
+
+@pytest.mark.req("MOD-11")
+def test_files_for_speech_are_downloaded_once_and_again_when_they_are_spoilt(bench: Bench) -> None:
+    host, voice = bench.host, "/var/lib/hearth/models/voice.onnx"
+    host.shell("mkdir -p /srv/hub /var/lib/hearth/models")
+    host.write("/srv/hub/voice.onnx", "hear me\n")
+    checksum = host.shell("sha256sum /srv/hub/voice.onnx").split()[0]
+    host.shell("systemd-run --unit=hub python3 -m http.server 8999 --bind 127.0.0.1 --directory /srv/hub")
+    eventually(lambda: ":8999 " in host.shell("ss -tln"), within=20)
+    url = "http://127.0.0.1:8999/voice.onnx"
+    wanted = {"models_files": [{"url": url, "filename": "voice.onnx", "checksum": f"sha256:{checksum}"}]}
+    assert bench.apply("models", **wanted).expect_success().changed == 1
+    assert host.shell(f"cat {voice}").strip() == "hear me"
+    assert bench.apply("models", **wanted).expect_success().changed == 0
+    host.write(voice, "noise\n")
+    assert bench.apply("models", **wanted).expect_success().changed == 1
+    assert host.shell(f"cat {voice}").strip() == "hear me"
+    host.write("/srv/hub/voice.onnx", "something else\n")
+    host.shell(f"rm {voice}")
+    assert not bench.apply("models", **wanted).succeeded
+    host.shell(f"test ! -e {voice}; systemctl stop hub")

@@ -1,6 +1,8 @@
 """What the job templates render is what Nomad reads, the programs serve and the site asked for."""
 
 import re
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -238,3 +240,35 @@ def test_an_expert_learns_of_rpc_servers_from_consul_and_not_from_the_template()
 def test_rpc_servers_listen_on_the_clusters_own_network_only() -> None:
     arguments = task(job("llamacpp-rpc"))["Config"]["args"]
     assert arguments[arguments.index("--host") + 1] == "${NOMAD_IP_rpc}"
+
+
+@pytest.mark.req("PRV-34")
+def test_the_start_script_starts_what_was_stopped_and_skips_what_nomad_does_not_know(tmp_path: Path) -> None:
+    script = tmp_path / "start_services.sh"
+    script.write_text(render("bootstrap_agent", "start_services.sh.j2", THREE_HOSTS, "n1"))
+    nomad = tmp_path / "nomad"
+    nomad.write_text(
+        f"""#!/bin/sh
+        job() {{ for last; do :; done; echo "$last"; }}
+        case "$2 $(job "$@")" in
+            "status expert-main" | "status home-assistant" | "status $BROKEN") echo "Status = dead" ;;
+            "status pipecatapp") echo "Status = running" ;;
+            "status "*) echo 'No job(s) with prefix or ID found' >&2; exit 1 ;;
+            "start $BROKEN") exit 1 ;;
+            "start "*) job "$@" >>{tmp_path}/started ;;
+        esac
+        """
+    )
+    nomad.chmod(0o755)
+
+    def run(broken: str) -> subprocess.CompletedProcess[str]:
+        told = {"PATH": f"{tmp_path}:/usr/bin:/bin", "BROKEN": broken}
+        return subprocess.run(["sh", str(script)], env=told, capture_output=True, text=True, check=False)
+
+    done = run("nothing")
+    assert (tmp_path / "started").read_text().split() == ["expert-main", "home-assistant"]
+    assert "pipecatapp: runs" in done.stdout
+    assert "moe-gateway: skipped, Nomad knows no such job" in done.stdout
+    assert (done.returncode, done.stderr) == (0, "")
+    broken = run("moe-gateway")
+    assert (broken.returncode, broken.stderr) == (1, "moe-gateway: could not be started\n")
