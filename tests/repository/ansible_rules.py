@@ -1,5 +1,6 @@
 """The rules of the Ansible tree that ansible-lint does not know. Each takes a root, yields breaches."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,6 +55,20 @@ def rule_every_scenario_runs_twice_and_verifies(root: Path) -> Iterator[str]:
         for step in ("converge", "idempotence", "verify"):
             if sequence is not None and step not in sequence:
                 yield f"{path.relative_to(root)}: leaves out {step}"
+
+
+def rule_every_scenarios_last_run_passed(root: Path) -> Iterator[str]:
+    """`make molecule` keeps what became of each; a scenario without a result was never run."""
+    kept = json.loads((root / "docs/results/molecule.json").read_text())
+    results = {(run["role"], run["scenario"]): run["result"] for run in kept}
+    there = {
+        (path.parents[2].name, path.parent.name)
+        for path in (root / "ansible/roles").glob("*/molecule/*/molecule.yml")
+    }
+    for role, scenario in sorted(there | results.keys()):
+        result = results.get((role, scenario), "never run") if (role, scenario) in there else "gone"
+        if result != "passed":
+            yield f"{role} ({scenario}): {result}"
 
 
 def rule_argument_specs_and_defaults_agree(root: Path) -> Iterator[str]:

@@ -39,6 +39,7 @@ SOUND = {
     "ansible/roles/web/molecule/default/converge.yml": "[]\n",
     "ansible/roles/web/molecule/default/verify.yml": "[]\n",
     "ansible/roles/web/templates/web.conf.j2": "# {{ ansible_managed }}\n",
+    "docs/results/molecule.json": '[{"role": "web", "scenario": "default", "result": "passed"}]',
     "inventory.yaml": "all: {children: {workers: {hosts: {attic: {}}}}}\n",
     "host_vars/attic.yaml": "{host_power_managed: true, host_mac_address: '2c:f0:5d:11:22:33'}\n",
     "playbook.yaml": "- {hosts: localhost, roles: [preflight_checks]}\n- hosts: all\n"
@@ -66,12 +67,14 @@ def breaches(rule: str, root: Path) -> list[str]:
     "PRV-03",
     "PRV-09",
     "PRV-10",
+    "PRV-12",
     "PRV-13",
     "PRV-18",
     "PRV-24",
     "PRV-31",
     "PRV-32",
     "DOC-01",
+    "GTW-01",
 )
 @pytest.mark.parametrize("name", RULES)
 def test_the_ansible_tree_keeps_the_rule(name: str) -> None:
@@ -98,6 +101,12 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
             "every_scenario_runs_twice_and_verifies",
             "ansible/roles/web/molecule/default/molecule.yml",
             "scenario: {test_sequence: [create, converge, verify]}",
+        ),
+        ("every_scenarios_last_run_passed", "docs/results/molecule.json", "[]"),
+        (
+            "every_scenarios_last_run_passed",
+            "docs/results/molecule.json",
+            '[{"role": "web", "scenario": "default", "result": "failed"}]',
         ),
         ("argument_specs_and_defaults_agree", "ansible/roles/web/defaults/main.yaml", "web_port: 2"),
         (
