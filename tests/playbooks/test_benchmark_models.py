@@ -9,6 +9,7 @@ from tests.lab.cluster import Cluster
 BUNDLED, NANO = "smollm2-135m-instruct", "lfm2-350m-extract"
 
 
+@pytest.mark.req("MOD-09")
 @pytest.mark.timeout(3600)
 def test_each_model_gets_a_record(converged_lab: Cluster) -> None:
     lab = converged_lab.lab

@@ -205,6 +205,7 @@ def test_a_removed_model_is_gone_and_a_second_removal_says_so(tmp_path: Path) ->
         remove_own_model(path, "main", "mine")
 
 
+@pytest.mark.req("MOD-09")
 def test_the_lists_have_nano_models_with_their_sizes() -> None:
     models = [
         model
