@@ -4,6 +4,7 @@ from tests.faults.campaign import Report, case, rounded
 from tests.faults.processes import another
 from tests.lab.cluster import Cluster
 from tests.lab.engine import pause
+from tests.lab.host import Host
 
 ELSEWHERE_WITHIN_S = 30.0
 
@@ -11,7 +12,18 @@ ELSEWHERE_WITHIN_S = 30.0
 @case(owner="nomad", playbook=True)
 def host_vanishes_and_returns(cluster: Cluster, report: Report) -> None:
     """What it served is served elsewhere within 30 seconds; when it is back there is one of each."""
+    _vanishes_and_returns(cluster, report, cluster.lab.host(cluster.experts()[0].node))
+
+
+@case(owner="raft and nomad", playbook=True)
+def leading_host_vanishes_and_returns(cluster: Cluster, report: Report) -> None:
+    """No later when it also led Consul and Nomad, so that who misses it must be found first."""
     victim = cluster.lab.host(cluster.experts()[0].node)
+    cluster.site.lead_from(victim.name)
+    _vanishes_and_returns(cluster, report, victim)
+
+
+def _vanishes_and_returns(cluster: Cluster, report: Report, victim: Host) -> None:
     side = another(cluster, victim.name)
     victim.power_off()
     report.detected_s = rounded(

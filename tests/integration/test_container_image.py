@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import re
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -14,17 +13,14 @@ import httpx
 import pytest
 import yaml
 
-from clusterkit.settings import environment
+from tests.hearth_image import BUILD_SECONDS, build_arguments
 from tests.integration.waiting import eventually
 from tests.lab.engine import docker
-from tests.lab.image import CA_BUNDLE, ensure_image
 from tests.lab.playbook_run import run_playbook
 from tests.servers.asgi_server import serving
 from tests.servers.image_registry import ImageRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
-AUTHORITIES = Path("/usr/share/ca-certificates")
-BUILD_SECONDS = 900
 pytestmark = pytest.mark.timeout(BUILD_SECONDS + 300)
 
 
@@ -33,25 +29,6 @@ def compose_service() -> dict[str, Any]:
     services = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
     (service,) = services.values()
     return dict(service)
-
-
-def extra_authorities() -> str:
-    """The certificates that this machine trusts beyond Debian's own, such as a private mirror's."""
-    pem = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.S)
-    shipped = {
-        found
-        for file in AUTHORITIES.rglob("*.crt")
-        for found in pem.findall(file.read_text(errors="replace"))
-    }
-    trusted = pem.findall(CA_BUNDLE.read_text()) if CA_BUNDLE.is_file() else []
-    return "\n".join(found for found in trusted if found not in shipped) if shipped else ""
-
-
-def build_arguments() -> dict[str, str]:
-    """What the Dockerfile is told on this machine: a base that needs no registry, and the way to packages."""
-    index = environment().get("PIP_INDEX_URL")
-    told = {"BASE": ensure_image(), "CA_CERTIFICATE": extra_authorities()}
-    return {**told, "PIP_INDEX_URL": index} if index else told
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +111,7 @@ def test_the_compose_file_says_what_a_service_needs() -> None:
 async def test_a_release_is_tagged_with_its_version_and_pushed_to_the_sites_registry(
     image: str, tmp_path: Path
 ) -> None:
-    registry = ImageRegistry()
+    registry = ImageRegistry(tmp_path)
     (tmp_path / "password").write_text("not secret\n")
     async with serving(registry.app) as url:
         told = {

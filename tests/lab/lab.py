@@ -147,6 +147,11 @@ class Lab:
         self._save()
         return host.address
 
+    def tell(self, variables: Mapping[str, Any]) -> None:
+        """Set more variables, from the next run of a playbook on."""
+        self.variables |= variables
+        self._save()
+
     # --- network -----------------------------------------------------------------------------------
 
     def cut(self, one: str, other: str) -> None:
@@ -223,6 +228,11 @@ class Lab:
     def network(self) -> str:
         """The name of the engine's network."""
         return f"{LABEL}-{self.name}"
+
+    @property
+    def gateway(self) -> str:
+        """The address by which the hosts reach this machine."""
+        return self._address(1)
 
     def _address(self, last: int) -> str:
         return f"10.77.{self.number}.{last}"

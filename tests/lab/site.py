@@ -228,6 +228,18 @@ class Site:
         address = json.loads(answer.text).rpartition(":")[0]
         return next((h.name for h in self.lab.machines.values() if h.address == address), "")
 
+    def lead_from(self, host: str) -> None:
+        """Make the servers of a host lead Consul and Nomad."""
+        self._transfer(self.consul, "transfer-leader", self.consul_leader, host)
+        self._transfer(self.nomad, "transfer-leadership", self.nomad_leader, host)
+
+    def _transfer(self, ask: Callable[..., Answer], verb: str, leader: Callable[[], str], host: str) -> None:
+        if leader() != host:
+            listed = ask("/v1/operator/raft/configuration").json()["Servers"]
+            [server] = [one["ID"] for one in listed if one["Node"].partition(".")[0] == host]
+            ask(f"/v1/operator/raft/{verb}?id={server}", method="POST").json()
+            self.wait(lambda: leader() == host, 20, f"{host} leads")
+
     def peers(self) -> frozenset[str]:
         """The hosts that vote in Consul."""
         listed = self.consul("/v1/operator/raft/configuration").json()

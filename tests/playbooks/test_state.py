@@ -59,6 +59,14 @@ def test_a_restore_brings_back_jobs_values_and_tokens(site: Site) -> None:
     assert healthy(site, 3)
 
 
+def test_the_latest_backup_is_never_what_a_restore_saved_before_itself(site: Site) -> None:
+    made, saved = backups(site)
+    assert saved.name.endswith("-before-restore")
+    rehearsed = play(site, "restore", {"backup": "latest"}, "--check").expect_success()
+    assert f"Would bring back {made.name}," in " ".join(rehearsed.output.split())
+    assert rehearsed.changes == []
+
+
 def test_a_damaged_backup_is_refused_before_anything_changes(site: Site) -> None:
     damaged = backups(site)[-1]
     whole = (damaged / "nomad.snap").read_text()

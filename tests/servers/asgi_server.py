@@ -11,11 +11,11 @@ from clusterkit.http_server import HttpServer
 
 
 @asynccontextmanager
-async def serving(app: ASGIApp) -> AsyncIterator[str]:
-    """Serve `app` on a free loopback port; gives its base URL."""
+async def serving(app: ASGIApp, address: str = "127.0.0.1") -> AsyncIterator[str]:
+    """Serve `app` on a free port of `address`, loopback unless told otherwise; gives its base URL."""
     opened = socket.socket()
-    opened.bind(("127.0.0.1", 0))
-    url = f"http://127.0.0.1:{opened.getsockname()[1]}"
+    opened.bind((address, 0))
+    url = f"http://{address}:{opened.getsockname()[1]}"
     server = HttpServer(app, grace_seconds=1)
     config = server.config
     config.load()

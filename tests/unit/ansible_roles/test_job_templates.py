@@ -127,7 +127,15 @@ def test_the_driver_is_the_sites_choice(name: str) -> None:
     assert any(str(word).startswith("/opt/hearth/releases/0.1.0-") for word in plain["Config"]["args"])
     assert image["Driver"] == "docker"
     assert image["Config"]["image"] == "registry.example:5000/hearth:0.1.0-0123456789ab"
+    assert image["Config"]["args"][-3:] == ["/opt/hearth/bin/python", "-m", deployable]
     assert "build" not in str(image["Config"])
+    assert "volumes" not in image["Config"]
+    assert {mount["Destination"]: mount["Volume"] for mount in image["VolumeMounts"]} == {
+        "/var/lib/hearth": "hearth-state",
+        "/var/log/hearth": "hearth-logs",
+        "/etc/hearth/tls": "hearth-tls",
+    }
+    assert plain["VolumeMounts"] is None
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
