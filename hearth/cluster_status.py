@@ -4,15 +4,14 @@ import asyncio
 from dataclasses import asdict
 from typing import Any
 
-from rich.table import Table
 from rich.text import Text
 
 from clusterkit.catalogue import SERVICE_PREFIX
 from clusterkit.jobs import JobState
 from hearth.cluster import Cluster, ClusterState, Host, open_cluster
-from hearth.console import console
+from hearth.console import console, table
 from hearth.settings import HearthSettings
-from hearth.status import print_line
+from hearth.status import health_cell, print_line
 
 
 async def read_state(settings: HearthSettings) -> ClusterState:
@@ -61,14 +60,14 @@ def print_status(state: ClusterState) -> None:
     for problem in state.problems:
         console.print(Text(problem, "red"), soft_wrap=True)
     _print_hosts(state)
-    services = _table("Services", "service", "host", "health", "model", "where")
+    services = table("Services", "service", "host", "health", "model", "where")
     for one in state.services:
         model = one.meta.get("model", "-")
         services.add_row(
-            one.service, state.host_of(one) or "-", _health(one.healthy, one.detail), model, one.url
+            one.service, state.host_of(one) or "-", health_cell(one.healthy, one.detail), model, one.url
         )
     console.print(services)
-    jobs = _table("Jobs", "job", "state", "restarts")
+    jobs = table("Jobs", "job", "state", "restarts")
     for job in state.jobs:
         style = {JobState.RUNNING: "green", JobState.BACKING_OFF: "red"}.get(job.state, "dim")
         jobs.add_row(job.name, Text(job.state.value, style), str(job.restarts))
@@ -76,13 +75,13 @@ def print_status(state: ClusterState) -> None:
 
 
 def _print_hosts(state: ClusterState) -> None:
-    hosts = _table("Hosts", "host", "address", "role", "health", "work")
+    hosts = table("Hosts", "host", "address", "role", "health", "work")
     for host in state.hosts:
         hosts.add_row(
             host.name,
             host.address,
             "server" if host.server else "client",
-            _health(host.healthy, why_unhealthy(host)),
+            health_cell(host.healthy, why_unhealthy(host)),
             "being drained" if host.draining else "accepted" if host.eligible else "kept away",
         )
     console.print(hosts)
@@ -93,17 +92,6 @@ def why_unhealthy(host: Host) -> str:
     if not host.alive:
         return "Consul does not hear from it"
     return f"Nomad: {host.nomad or 'does not know it'}"
-
-
-def _table(title: str, *headings: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table
-
-
-def _health(healthy: bool, detail: str) -> Text:
-    return Text("healthy", "green") if healthy else Text(detail or "not healthy", "red")
 
 
 async def show_logs(settings: HearthSettings, job: str | None, lines: int, follow: bool, raw: bool) -> None:

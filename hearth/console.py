@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from clusterkit.errors import HearthError
@@ -19,7 +20,10 @@ EXIT_NOT_RUNNING = 3  #: the command needs a running Hearth
 
 Value = TypeVar("Value")
 
-console = Console()
+#: Columns of a table in a pipe or a file, where no terminal says how many there are: enough to fold nothing.
+_WIDTH_WITHOUT_TERMINAL = 500
+
+console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL)
 errors = Console(stderr=True)
 
 
@@ -52,6 +56,14 @@ def here() -> House:
 def wait_for(work: Coroutine[Any, Any, Value]) -> Value:
     """Run async work to its end."""
     return asyncio.run(work)
+
+
+def table(title: str, *headings: str) -> Table:
+    """A table for people. Where there is little room, explanations fold, never a name or a URL."""
+    made = Table(title=title, title_justify="left", title_style="bold")
+    for heading in headings:
+        made.add_column(heading, overflow="fold", no_wrap=heading not in ("health", "model"))
+    return made
 
 
 def print_json(value: Any) -> None:

@@ -4,12 +4,11 @@ import asyncio
 from typing import Any
 
 import orjson
-from rich.table import Table
 from rich.text import Text
 
 from clusterkit.errors import HearthError
 from clusterkit.local_jobs import last_lines
-from hearth.console import console
+from hearth.console import console, table
 from hearth.control import Snapshot
 from hearth.house import SERVICES, House
 
@@ -42,29 +41,26 @@ def as_data(state: Snapshot) -> dict[str, Any]:
 
 def print_status(data: dict[str, Any]) -> None:
     """The status as tables."""
-    services = Table(title="Services", title_justify="left", title_style="bold")
-    for heading in ("service", "state", "health", "pid", "restarts", "where"):
-        services.add_column(heading)
+    services = table("Services", "service", "state", "health", "pid", "restarts", "where")
     for row in data["services"]:
         services.add_row(
             row["name"],
             row["state"],
-            _health(row["healthy"], row["detail"]),
+            health_cell(row["healthy"], row["detail"]),
             str(row["pid"] or "-"),
             str(row["restarts"]),
             "\n".join(row["urls"]) or "-",
         )
     console.print(services)
-    experts = Table(title="Experts", title_justify="left", title_style="bold")
-    for heading in ("expert", "health", "model"):
-        experts.add_column(heading)
+    experts = table("Experts", "expert", "health", "model")
     for name, row in data["experts"].items():
-        experts.add_row(name, _health(row["healthy"], row["detail"]), row["model"] or "-")
+        experts.add_row(name, health_cell(row["healthy"], row["detail"]), row["model"] or "-")
     if data["experts"]:
         console.print(experts)
 
 
-def _health(healthy: bool, detail: str) -> Text:
+def health_cell(healthy: bool, detail: str) -> Text:
+    """Healthy, or what is wrong."""
     return Text("healthy", "green") if healthy else Text(detail or "not healthy", "red")
 
 
