@@ -19,8 +19,9 @@ def page_with_figures(root: Path, page: str) -> str:
 
 
 def _figures(results: Path) -> str:
-    """A list of flat records is a table; their keys, in the order of the first, are its columns."""
-    rows = json.loads(results.read_text()) if results.exists() else []
+    """A list of flat records, alone or under `figures`, is a table; the keys of the first are its columns."""
+    kept = json.loads(results.read_text()) if results.exists() else []
+    rows = kept["figures"] if isinstance(kept, dict) else kept
     if not rows:
         return "Not measured yet.\n"
     heads = tuple(rows[0])

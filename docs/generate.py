@@ -50,6 +50,7 @@ def pages() -> dict[str, str]:
         "docs/reference/roles.md": lambda: roles_page(ROOT),
         "docs/reference/playbooks.md": lambda: playbooks_page(ROOT),
         "docs/reference/site_variables.md": lambda: site_variables_page(ROOT),
+        "docs/cluster.md": lambda: page_with_figures(ROOT, "docs/cluster.md"),
         "docs/consul-connect.md": lambda: page_with_figures(ROOT, "docs/consul-connect.md"),
         "docs/reference/models.schema.json": lambda: _json(catalogue_json_schema()),
         "docs/reference/workflow.v1.schema.json": NodeRegistry().file_schema_text,

@@ -33,8 +33,43 @@ def main() -> None:
             cluster = _form(lab, results)
             if hosts == 3:
                 results["costs"] = _costs(cluster)
+    results["figures"] = figures(results)
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(dump(results))
+
+
+def figures(results: dict[str, Any]) -> list[dict[str, object]]:
+    """The rows of the table in docs/cluster.md, from what was measured."""
+    rows = []
+    for size, of in results["sizes"].items():
+        hosts = f"{size} blank host{'s' * (size != '1')}"
+        rows.append(_row(f"{hosts} to all healthy", of["first_s"], GOAL_FORMED_S, " s"))
+        share = of["second_s"] / of["first_s"]
+        rows.append(
+            _row(f"the second run ({of['second_changed']} changed) against that", share, GOAL_SECOND_RUN)
+        )
+    costs = results["costs"]
+    gap, elsewhere = costs["consul_leader_killed_to_write_s"], costs["host_killed_to_serving_elsewhere_s"]
+    rows.append(_row("Consul's leader killed to writes accepted", gap, LEADER_GOAL_S, " s"))
+    rows.append(_row("host killed to its work served elsewhere", elsewhere, ELSEWHERE_WITHIN_S, " s"))
+    for change, what in (("rolling_upgrade", "a rolling upgrade"), ("host_drained", "draining a host")):
+        of = costs[change]
+        rows.append(
+            {
+                "case": f"lost to {what}",
+                "measured": f"{of['lost']} of {of['sent']} requests",
+                "goal": "0",
+                "ratio": "",
+            }
+        )
+    return rows
+
+
+def _row(what: str, value: float | None, goal: float, unit: str = "") -> dict[str, object]:
+    if value is None:
+        return {"case": what, "measured": "failed", "goal": f"{goal:g}{unit}", "ratio": ""}
+    ratio = f"{value / goal:.2f}"
+    return {"case": what, "measured": f"{value:.3g}{unit}", "goal": f"{goal:g}{unit}", "ratio": ratio}
 
 
 def _form(lab: Lab, results: dict[str, Any]) -> Cluster:
