@@ -64,6 +64,20 @@ def test_the_end_to_end_playbook_hears_from_the_agents_tool_how_things_are(conve
     assert "The agent said:" in wrong.output
 
 
+@pytest.mark.req("PRV-29")
+def test_another_expert_is_deployed_by_its_name_and_answers(converged_lab: Cluster) -> None:
+    site, name = converged_lab.site, "summarization"
+    service = f"{site.variables['expert_service_prefix']}{name}"
+    try:
+        extra = {"expert": name}
+        converged_lab.lab.ansible("ansible/playbooks/deploy_expert.yaml", extra=extra).expect_success()
+        assert converged_lab.hearth("n1", "status")["experts"][service]["healthy"]
+        assert converged_lab.chat(converged_lab.gateways()[0], name, "In one word: what is snow?").strip()
+    finally:
+        site.nomad(f"/v1/job/{service}?purge=true", method="DELETE")
+    site.wait(lambda: not site.passing(service), 60, "the expert gone again")
+
+
 @pytest.mark.req("PRV-33")
 def test_no_task_runs_as_root(converged_lab: Cluster) -> None:
     found = 0

@@ -8,6 +8,7 @@ from tests.lab.writer import Writer
 
 CONSUL = "consul[^ ]* agent"
 NOMAD = "nomad[^ ]* agent"
+EXPERT_PROCESS = "python -m llama_expert"
 FREEZE_S = 30.0
 LEADER_GOAL_S = 3.0  #: on a machine that has nothing else to do; the campaign's hosts share two cores
 LEADER_WITHIN_S = 2 * LEADER_GOAL_S
@@ -91,8 +92,8 @@ def expert_killed(cluster: Cluster, report: Report) -> None:
     [expert] = cluster.experts()
     allocation = cluster.site.allocations(cluster.expert)[0]["ID"]
     host = cluster.lab.host(expert.node)
-    [old, *_] = host.kill("python -m llama_expert")
-    report.detected_s = rounded(wait_for_another(cluster, host, "python -m llama_expert", old, 60))
+    [old, *_] = host.kill(EXPERT_PROCESS)
+    report.detected_s = rounded(wait_for_another(cluster, host, EXPERT_PROCESS, old, 60))
     report.healed_s = rounded(cluster.site.wait(lambda: bool(cluster.experts()), 120, "a healthy expert"))
     report.expect(
         cluster.site.allocations(cluster.expert)[0]["ID"] == allocation, "it was moved, not restarted"

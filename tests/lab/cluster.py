@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from openai import OpenAI
+from openai import APIError, OpenAI
 
 from tests.lab.engine import LabError
 from tests.lab.lab import Lab
@@ -75,6 +75,14 @@ class Cluster:
                 model=model, messages=[{"role": "user", "content": question}], max_tokens=max_tokens
             )
         return answer.choices[0].message.content or ""
+
+    def answers(self) -> bool:
+        """Whether the main expert answers through a gateway at this moment."""
+        try:
+            gateways = self.gateways()
+            return bool(gateways and self.chat(gateways[0], EXPERT, "The capital of France is").strip())
+        except APIError:
+            return False
 
     def prober(self) -> Prober:
         """A steady client of the gateways."""
