@@ -151,7 +151,7 @@ def test_a_malformed_workflow_is_reported_with_file_line_and_column(house: House
     (tmp_path / "default_agent_loop.yaml").write_text(
         "schema: 1\nname: default_agent_loop\nnodes:\n  a: {type: llmm}\n"
     )
-    done = house.hearth("up", "--detach", PIPECATAPP_WORKFLOWS_DIR=str(tmp_path), HEARTH_UP_TIMEOUT_S="8")
+    done = house.hearth("up", "--detach", PIPECATAPP_WORKFLOWS_DIR=str(tmp_path), HEARTH_UP_TIMEOUT_S="30")
     assert done.returncode == 1
     said = done.stderr.replace("\n", " ")
     assert re.search(r"default_agent_loop\.yaml:4:\d+", said), said
