@@ -60,9 +60,10 @@ def wait_for(work: Coroutine[Any, Any, Value]) -> Value:
 
 def table(title: str, *headings: str) -> Table:
     """A table for people. Where there is little room, explanations fold, never a name or a URL."""
+    explanations = ("health", "model", "for")
     made = Table(title=title, title_justify="left", title_style="bold")
     for heading in headings:
-        made.add_column(heading, overflow="fold", no_wrap=heading not in ("health", "model"))
+        made.add_column(heading, overflow="fold", no_wrap=heading not in explanations)
     return made
 
 

@@ -19,7 +19,7 @@ from clusterkit.jobs import JobState, JobStatus
 from clusterkit.local_jobs import last_lines
 from clusterkit.logs import configure_logging
 from clusterkit.settings import ServiceSettings, load_settings
-from hearth.console import console
+from hearth.console import console, table
 from hearth.control import Control, NotRunningError, Snapshot
 from hearth.house import SERVICES, House
 from hearth.lock import refuse_when_held
@@ -161,28 +161,25 @@ def _last_words(house: House, service: str) -> str:
 
 
 def _progress(state: Snapshot, took: dict[str, float], elapsed: float) -> Table:
-    table = Table.grid(padding=(0, 2))
+    grid = Table.grid(padding=(0, 2))
     for service in SERVICES:
         if service in took:
-            table.add_row(Text("✓", "green"), _TITLES[service], f"{took[service]:.1f} s", "")
+            grid.add_row(Text("✓", "green"), _TITLES[service], f"{took[service]:.1f} s", "")
         else:
             detail = next((one.detail for one in state.of(service) if not one.healthy), "starting")
-            table.add_row(Text("…", "yellow"), _TITLES[service], f"{elapsed:.1f} s", Text(detail, "dim"))
-    return table
+            grid.add_row(Text("…", "yellow"), _TITLES[service], f"{elapsed:.1f} s", Text(detail, "dim"))
+    return grid
 
 
 def urls(state: Snapshot) -> Table:
     """What to open and point clients at."""
-    table = Table(title="Hearth is up", title_justify="left", title_style="bold")
-    table.add_column("what")
-    table.add_column("where", no_wrap=True)
-    table.add_column("for")
+    listed = table("Hearth is up", "what", "where", "for")
     for service, path, purpose in (
         ("pipecatapp", "", "talk to the agent in a browser"),
         ("moe_gateway", "/v1", "OpenAI clients; model `hearth` is the agent, `main` the model itself"),
     ):
         for instance in state.of(service):
-            table.add_row(_TITLES[service], f"{instance.url}{path}", purpose)
+            listed.add_row(_TITLES[service], f"{instance.url}{path}", purpose)
     active = {one.meta.get("model", "?") for one in state.of("llama_expert")}
-    table.add_row(_TITLES["llama_expert"], ", ".join(sorted(active)), "what answers behind the gateway")
-    return table
+    listed.add_row(_TITLES["llama_expert"], ", ".join(sorted(active)), "what answers behind the gateway")
+    return listed

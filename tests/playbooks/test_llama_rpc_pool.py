@@ -56,7 +56,7 @@ def test_a_killed_rpc_server_takes_the_expert_down_for_seconds_only(cluster: Clu
     [expert] = cluster.experts()
     lender = next(name for name in cluster.lab.machines if name != expert.node)
     cluster.lab.host(lender).kill("rpc-server")
-    cluster.site.wait(lambda: cluster.answers(), 120, "an answer without one of the pool")
+    cluster.site.wait(cluster.answers, 120, "an answer without one of the pool")
     assert cluster.experts()[0].node == expert.node
 
 
@@ -66,6 +66,6 @@ def test_without_the_pool_the_fallback_model_serves_until_it_is_back(cluster: Cl
     job = cluster.site.job(pool)
     cluster.site.nomad(f"/v1/job/{pool}", method="DELETE").json()
     cluster.site.wait(lambda: _served_by(cluster) == BUILT_IN["name"], 120, "the fallback model")
-    cluster.site.wait(lambda: cluster.answers(), 60, "an answer of the fallback model")
+    cluster.site.wait(cluster.answers, 60, "an answer of the fallback model")
     cluster.site.nomad("/v1/jobs", method="PUT", body={"Job": {**job, "Stop": False}}).json()
     cluster.site.wait(lambda: _served_by(cluster) == LARGE["name"], 120, "the large model again")
