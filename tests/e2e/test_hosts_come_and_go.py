@@ -17,7 +17,7 @@ def _apart(cluster: Cluster, host: str) -> list[Instance]:
 
 def test_a_host_without_power_is_replaced_and_returns(converged_lab: Cluster, timings: Timings) -> None:
     site = converged_lab.site
-    before = site.state()
+    before = site.settled()
     victim = converged_lab.lab.host(converged_lab.experts()[0].node)
     victim.power_off()
     elsewhere = site.wait(
@@ -37,7 +37,7 @@ def test_a_host_without_power_is_replaced_and_returns(converged_lab: Cluster, ti
 
 def test_heal_starts_what_is_dead_and_touches_nothing_else(converged_lab: Cluster, timings: Timings) -> None:
     site = converged_lab.site
-    before = site.state()
+    before = site.settled()
     untouched = {a["ID"] for a in site.allocations(converged_lab.expert)}
     site.nomad(f"/v1/job/{converged_lab.agent}", method="DELETE").json()
     site.wait(lambda: not site.passing(converged_lab.agent), 60, "the stopped agent gone")
@@ -52,7 +52,7 @@ def test_a_host_is_added_and_removed_without_touching_the_others(
     converged_lab: Cluster, timings: Timings
 ) -> None:
     site, lab = converged_lab.site, converged_lab.lab
-    before, processes = site.state(), site.processes()
+    before, processes = site.settled(), site.processes()
     added = lab.add_host("workers")
     joined = lab.ansible("ansible/playbooks/add_host.yaml", extra={"host": added.name}).expect_success()
     timings.note_run("one host added", joined)

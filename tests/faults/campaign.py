@@ -94,7 +94,7 @@ def _run(one: Case, cluster: Cluster, report: Report) -> None:
         STEADY_WITHIN_S,
         "a whole cluster before the fault",
     )
-    before = site.state()
+    before = site.settled()
     with cluster.prober() as prober:
         try:
             one.run(cluster, report)

@@ -12,6 +12,7 @@ from tests.integration.waiting import eventually
 from tests.lab import Lab, LabError
 from tests.lab.engine import docker, run
 from tests.lab.lab import LABS, list_labs, sweep
+from tests.lab.state import moving
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -207,3 +208,25 @@ def test_the_lab_of_a_killed_process_is_swept(lab_engine: None) -> None:
     assert "orphan" in list_labs()
     assert "orphan" in sweep()
     assert traces("orphan") == []
+
+
+def _allocation(client: str, desired: str) -> dict[str, str]:
+    return {"ClientStatus": client, "DesiredStatus": desired}
+
+
+@pytest.mark.parametrize(
+    ("allocations", "on_their_way"),
+    [
+        ([("running", "run"), ("running", "run"), ("complete", "stop"), ("lost", "stop")], 0),
+        ([("running", "run")], 1),
+        ([("running", "run"), ("pending", "run")], 2),
+        ([("running", "run"), ("running", "stop")], 2),
+        ([("running", "run"), ("running", "run"), ("unknown", "run")], 1),
+        ([("running", "run"), ("running", "run"), ("running", "run")], 1),
+    ],
+)
+def test_a_service_rests_when_all_that_should_run_does_and_nothing_else(
+    allocations: list[tuple[str, str]], on_their_way: int
+) -> None:
+    job = {"Type": "service", "TaskGroups": [{"Count": 2}]}
+    assert moving(job, [_allocation(*one) for one in allocations]) == on_their_way

@@ -8,7 +8,7 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from tests.lab.engine import LabError, pause
 from tests.lab.host import Host
 from tests.lab.lab import Lab
 from tests.lab.playbook_run import BIN, ROOT, PlaybookRun, ansible_environment
+from tests.lab.state import State, moving, runs
 
 ROUNDS = 3  #: so often all hosts are asked before a question counts as unanswered
 TLS = "/etc/hearth/tls/ca.pem"
@@ -81,31 +82,6 @@ def instances_of(listed: list[dict[str, Any]]) -> list[Instance]:
         )
         for entry in listed
     ]
-
-
-@dataclass(frozen=True)
-class State:
-    """What must be the same before a fault and after its healing."""
-
-    members: Mapping[str, str] = field(default_factory=dict)
-    peers: frozenset[str] = frozenset()
-    nodes: Mapping[str, str] = field(default_factory=dict)
-    versions: Mapping[str, int] = field(default_factory=dict)
-    running: Mapping[str, int] = field(default_factory=dict)
-    passing: Mapping[str, int] = field(default_factory=dict)
-
-    def differences(self, now: "State") -> list[str]:
-        """What is not as it was, in words."""
-        found = []
-        for part in ("members", "peers", "nodes", "versions", "running", "passing"):
-            before, after = getattr(self, part), getattr(now, part)
-            if before != after and not (part == "versions" and not before):
-                found.append(f"{part}: {_plain(before)} became {_plain(after)}")
-        return found
-
-
-def _plain(part: Any) -> Any:
-    return sorted(part) if isinstance(part, frozenset) else dict(part)
 
 
 class Site:
@@ -271,9 +247,9 @@ class Site:
         return [job["ID"] for job in self.nomad("/v1/jobs").json() if not job["Stop"]]
 
     def allocations(self, job: str, *, running: bool = True) -> list[dict[str, Any]]:
-        """The allocations of a job, newest first."""
+        """The allocations of a job that run and are to run, or all, newest first."""
         listed = self.nomad(f"/v1/job/{job}/allocations").json()
-        wanted = [a for a in listed if not running or a["ClientStatus"] == "running"]
+        wanted = [a for a in listed if not running or runs(a)]
         return sorted(wanted, key=lambda a: -int(a["CreateIndex"]))
 
     # --- the whole ---------------------------------------------------------------------------------
@@ -281,14 +257,28 @@ class Site:
     def state(self) -> State:
         """A picture of everything that a fault must leave as it was."""
         jobs = {name: self.job(name) for name in self.jobs()}
+        allocations = {name: self.allocations(name, running=False) for name in jobs}
+        on_their_way = {name: moving(jobs[name], listed) for name, listed in allocations.items()}
         return State(
             members={name: status for name, status in self.members().items() if status != "left"},
             peers=self.peers(),
             nodes=self.nodes(),
             versions={name: job["Version"] for name, job in jobs.items()},
-            running={name: len(self.allocations(name)) for name in jobs},
+            running={name: sum(map(runs, listed)) for name, listed in allocations.items()},
             passing={name: len(self.passing(name)) for name in jobs if self._has_service(jobs[name])},
+            moving={name: count for name, count in on_their_way.items() if count},
         )
+
+    def settled(self, within: float = 60) -> State:
+        """The picture as soon as no job has anything on its way."""
+        seen: list[State] = []
+
+        def at_rest() -> bool:
+            seen[:] = [self.state()]
+            return not seen[0].moving
+
+        self.wait(at_rest, within, "every job at rest")
+        return seen[0]
 
     def _has_service(self, job: Mapping[str, Any]) -> bool:
         holders = [holder for group in job["TaskGroups"] for holder in (group, *group["Tasks"])]

@@ -69,6 +69,6 @@ def test_nothing_in_the_containers_runs_as_root(cluster: Cluster) -> None:
 
 
 def test_a_second_run_changes_nothing(cluster: Cluster) -> None:
-    before = cluster.site.state()
+    before = cluster.site.settled()
     assert cluster.site.converge().expect_success().changes == []
     assert cluster.site.state() == before

@@ -18,7 +18,7 @@ def site(lab_engine: None) -> Iterator[Site]:
 
 
 def test_a_rehearsal_says_what_would_happen_and_changes_nothing(site: Site) -> None:
-    before = site.state()
+    before = site.settled()
     run = play(site, "remove_host", {"host": "n1", "rehearse": True}).expect_success()
     said = " ".join(run.output.split())
     assert "afterwards 2 servers, 2 healthy, 2 needed" in said

@@ -31,7 +31,7 @@ def test_where_nothing_would_change_the_plan_says_so(converged_lab: Cluster) -> 
 
 def test_a_plan_names_what_would_change_and_restart_and_does_neither(converged_lab: Cluster) -> None:
     site = converged_lab.site
-    before = (site.processes(), site.state())
+    before = (site.settled(), site.processes())
     code, said = _plan(converged_lab, "--extra-vars", "nomad_heartbeat_grace=7s")
     changes, _, follows = said.partition("Would follow")
     assert code == 2
@@ -39,4 +39,4 @@ def test_a_plan_names_what_would_change_and_restart_and_does_neither(converged_l
         assert f"  {host}: nomad : Write the configuration" in changes
         assert f"  {host}: nomad : Restart Nomad here" in follows
     assert "one at a time may restart and changes go on" in follows
-    assert (site.processes(), site.state()) == before
+    assert (site.state(), site.processes()) == before
