@@ -21,6 +21,8 @@ ansible-playbook --check --diff ansible/playbooks/plan.yaml "$@" | awk '
     host = $2
     gsub(/[\[\]]/, "", host)
     line = "  " host ": " task
+    if (match($0, /\(item=.*\)/) && !/censored/) line = line " " substr($0, RSTART, RLENGTH)
+    sub(/\(item=/, "(", line)
     if (!(line in seen)) {
       seen[line] = 1
       if (handler) restarts = restarts line "\n"

@@ -31,8 +31,10 @@ def test_a_host_without_power_is_replaced_and_returns(converged_lab: Cluster, ti
     assert converged_lab.chat(
         _apart(converged_lab, victim.name)[0], "main", "The capital of France is"
     ).strip()
+    moved = {expert["ID"] for expert in site.allocations(converged_lab.expert)}
     victim.boot()
     timings.note("host back to the steady state", site.wait_for_state(before, 180))
+    assert {expert["ID"] for expert in site.allocations(converged_lab.expert)} == moved, "it serves on"
 
 
 def test_heal_starts_what_is_dead_and_touches_nothing_else(converged_lab: Cluster, timings: Timings) -> None:

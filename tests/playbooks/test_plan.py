@@ -36,7 +36,7 @@ def test_a_plan_names_what_would_change_and_restart_and_does_neither(converged_l
     changes, _, follows = said.partition("Would follow")
     assert code == 2
     for host in converged_lab.lab.machines:
-        assert f"  {host}: nomad : Write the configuration" in changes
+        assert f"  {host}: host_files : Write the files that differ (/etc/nomad.d/nomad.hcl)" in changes
         assert f"  {host}: nomad : Restart Nomad here" in follows
     assert "one at a time may restart and changes go on" in follows
     assert (site.state(), site.processes()) == before

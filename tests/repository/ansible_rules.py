@@ -198,6 +198,7 @@ def rule_tasks_with_secrets_print_nothing(root: Path) -> Iterator[str]:
         said = {
             key: value for key, value in task.fields.items() if key not in ("name", "when", "tags", "notify")
         }
+        yield from _secret_files(root, task, secret)
         hands_on = task.included_role or task.module.endswith(("include_tasks", "import_tasks"))
         if hands_on or task.of_molecule:  # a scenario's secrets die with its hosts
             continue
@@ -231,12 +232,27 @@ def secret_variables(root: Path) -> set[str]:
     return found
 
 
+def _secret_files(root: Path, task: Task, secret: re.Pattern[str]) -> Iterator[str]:
+    """The role `host_files` prints what it writes, but for files that are said to be secret."""
+    wanted = (task.fields.get("vars") or {}).get("host_files_wanted", [])
+    if not isinstance(wanted, list):
+        yield f"{task.where}: host_files_wanted: list the files here, so that they can be checked"
+        return
+    for file in wanted:
+        shows = "src" in file and secret.search(_template_of(root, task, file["src"]))
+        if shows and file.get("secret") is not True:
+            yield f"{task.where}: {file['src']} shows a secret; secret: true"
+
+
 def _template_text(root: Path, task: Task) -> str:
     source = task.arguments.get("src")
-    if not task.module.endswith(".template") or task.role is None or not isinstance(source, str):
-        return ""
-    path = root / "ansible/roles" / task.role / "templates" / source
-    return path.read_text() if path.exists() else ""
+    written = task.module.endswith(".template") and isinstance(source, str)
+    return _template_of(root, task, source) if written else ""
+
+
+def _template_of(root: Path, task: Task, source: str) -> str:
+    path = root / "ansible/roles" / str(task.role) / "templates" / source
+    return path.read_text() if task.role and path.exists() else ""
 
 
 def rule_configuration_is_templates(root: Path) -> Iterator[str]:

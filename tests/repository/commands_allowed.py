@@ -18,6 +18,7 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("preflight_checks", "date"): "both clocks must be read in one moment; a fact is older than that",
     ("preflight_checks", "df"): "no module tells the free space of a folder that is no mount point",
     ("preflight_checks", "find"): "the module tells modes, not whether the file system takes writes",
+    ("program", "stat"): "the module looks at one path a run",
     ("program", "gpg"): "no module reads OpenPGP keys",
     ("program", "gpgv"): "no module checks an OpenPGP signature",
     (

@@ -166,6 +166,11 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
             "- {ansible.builtin.copy: {content: '{{ cluster_secrets.client_key }}', dest: /x}, no_log: true}",
         ),
         (
+            "tasks_with_secrets_print_nothing",
+            TASKS,
+            "- {ansible.builtin.debug: {}, vars: {host_files_wanted: '{{ web_files }}'}}",
+        ),
+        (
             "configuration_is_templates",
             "ansible/roles/web/files/web.service",
             "[Service]",
@@ -277,6 +282,16 @@ def test_a_template_that_holds_a_secret_counts_for_the_task_that_writes_it(tmp_p
         },
     )
     assert len(breaches("tasks_with_secrets_print_nothing", root)) == 2
+
+
+def test_a_file_that_shows_a_secret_is_written_as_a_secret_one(tmp_path: Path) -> None:
+    wanted = (
+        "- ansible.builtin.import_role: {name: host_files}\n  vars: {host_files_wanted: [{src: key.j2%s}]}\n"
+    )
+    template = {"ansible/roles/web/templates/key.j2": "{{ cluster_secrets.client_key }}\n"}
+    rule = "tasks_with_secrets_print_nothing"
+    assert len(breaches(rule, planted(tmp_path, {**template, TASKS: wanted % ""}))) == 1
+    assert breaches(rule, planted(tmp_path, {TASKS: wanted % ", secret: true"})) == []
 
 
 def test_what_a_block_says_counts_for_its_tasks(tmp_path: Path) -> None:
