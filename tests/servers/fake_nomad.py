@@ -27,6 +27,9 @@ class FakeCluster:
     dead: set[str] = field(default_factory=set)
     critical: set[str] = field(default_factory=set)  #: services that are registered, but not healthy
     variables: dict[str, dict[str, str]] = field(default_factory=dict)  #: by path
+    restarts: dict[str, int] = field(
+        default_factory=dict
+    )  #: by id: how often new variables started the task anew
     submitted: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
 
@@ -37,6 +40,7 @@ class FakeCluster:
             (r"POST /v1/job/([\w-]+)/plan", self._plan),
             (r"POST /v1/job/([\w-]+)/evaluate", self._evaluate),
             (r"GET /v1/job/([\w-]+)", self._job),
+            (r"GET /v1/job/([\w-]+)/allocations", self._allocations),
             (r"DELETE /v1/job/([\w-]+)", self._stop),
             (r"POST /v1/jobs", self._submit),
             (r"GET /v1/evaluation/(.+)", self._evaluation),
@@ -70,6 +74,13 @@ class FakeCluster:
             return NOT_FOUND
         return 200, {"ID": name, "Status": "dead" if name in self.dead else "running"}
 
+    def _allocations(self, _: Any, name: str) -> Answer:
+        if name not in self.jobs:
+            return 200, []
+        status = "failed" if name in self.dead else "running"
+        tasks = {name: {"Restarts": self.restarts.get(name, 0)}}
+        return 200, [{"ID": f"first-{name}", "ClientStatus": status, "TaskStates": tasks}]
+
     def _submit(self, body: Any) -> Answer:
         name = body["Job"]["ID"]
         self.jobs[name] = body["Job"]
@@ -93,6 +104,8 @@ class FakeCluster:
 
     def _set_variable(self, body: Any, path: str) -> Answer:
         self.variables[path] = body["Items"]
+        name = path.rpartition("/")[2]
+        self.restarts[name] = self.restarts.get(name, 0) + 1
         return 200, {"Items": body["Items"]}
 
     def _health(self, _: Any, service: str) -> Answer:
