@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from tests.faults import disks, hosts, jobs, network, processes, refusals, upgrades
+from tests.faults import disks, hosts, interruptions, jobs, network, processes, refusals
 from tests.faults.campaign import CASES, Report, run_case
 from tests.lab.cluster import Cluster
 from tests.lab.engine import LabError
@@ -17,7 +17,7 @@ from tests.lab.site import Site
 from tests.lab.timings import Timings
 
 #: In this order: what changes the cluster for good comes last.
-GROUPS = (refusals, processes, network, disks, jobs, hosts, upgrades)
+GROUPS = (refusals, processes, network, disks, jobs, hosts, interruptions)
 RESULTS = ROOT / "docs" / "results" / "faults.json"
 
 
