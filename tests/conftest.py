@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.houses import House, end_house, make_house
-from tests.lab import Lab, LabUnavailable
+from tests.lab import Lab, LabUnavailable, own_name
 from tests.lab.cluster import Cluster
 from tests.lab.engine import ensure_engine
 from tests.lab.timings import Timings
@@ -54,5 +54,5 @@ def timings(request: pytest.FixtureRequest) -> Iterator[Timings]:
 @pytest.fixture(scope="session")
 def converged_lab(lab_engine: None, timings: Timings) -> Iterator[Cluster]:
     """Three hosts that `playbook.yaml` turned into Hearth; tests leave it as healthy as they found it."""
-    with Lab("e2e", hosts=3) as lab:
+    with Lab(own_name("e2e"), hosts=3) as lab:
         yield Cluster.form(lab, timings)

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.integration.waiting import eventually
-from tests.lab import Lab, PlaybookRun
+from tests.lab import Lab, PlaybookRun, own_name
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -57,7 +57,7 @@ class Bench:
 
 @pytest.fixture(scope="module")
 def bench(lab_engine: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    with Lab("host-roles", hosts=1, disks={"/srv/small": 16}) as lab:
+    with Lab(own_name("host-roles"), hosts=1, disks={"/srv/small": 16}) as lab:
         yield Bench(lab, tmp_path_factory.mktemp("plays"))
 
 

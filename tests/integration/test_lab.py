@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from tests.integration.waiting import eventually
-from tests.lab import Lab, LabError
+from tests.lab import Lab, LabError, own_name
 from tests.lab.engine import docker, run
 from tests.lab.lab import LABS, list_labs, sweep
 from tests.lab.state import moving
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(300)
 
 @pytest.fixture(scope="module")
 def lab(lab_engine: None) -> Iterator[Lab]:
-    with Lab("words", hosts=2, disks={"/srv/small": 16}) as made:
+    with Lab(own_name("words"), hosts=2, disks={"/srv/small": 16}) as made:
         yield made
 
 
@@ -185,29 +185,29 @@ def test_hosts_can_be_added_and_taken_away(lab: Lab) -> None:
 def test_two_labs_live_side_by_side_and_leave_nothing_behind(lab: Lab, tmp_path: Path) -> None:
     playbook = tmp_path / "playbook.yaml"
     playbook.write_text("- hosts: n1\n  gather_facts: false\n  tasks:\n    - ansible.builtin.ping:\n")
-    with Lab("beside", hosts=1, disks={"/srv/small": 16}) as other:
+    with Lab(own_name("beside"), hosts=1, disks={"/srv/small": 16}) as other:
         assert other.host("n1").address not in {host.address for host in lab.machines.values()}
         assert other.host("n1").exec(["ping", "-c1", "-W1", lab.host("n1").address], check=False).returncode
         other.ansible(str(playbook)).expect_success()
-        assert traces("beside")
-    assert traces("beside") == []
-    assert traces("words")
+        assert traces(other.name)
+    assert traces(other.name) == []
+    assert traces(lab.name)
 
 
 def test_a_lab_that_fails_to_come_up_leaves_nothing_behind(lab_engine: None) -> None:
-    with pytest.raises(LabError), Lab("broken", hosts=1, memory="nonsense"):
+    with pytest.raises(LabError), Lab(own_name("broken"), hosts=1, memory="nonsense"):
         pass
-    assert traces("broken") == []
+    assert traces(own_name("broken")) == []
 
 
 def test_the_lab_of_a_killed_process_is_swept(lab_engine: None) -> None:
-    script = (
-        "import os, signal; from tests.lab import Lab; Lab('orphan', hosts=1).up(); os.kill(os.getpid(), 9)"
-    )
+    orphan = own_name("orphan")
+    made = f"from tests.lab import Lab; Lab({orphan!r}, hosts=1).up()"
+    script = f"import os; {made}; os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", script], check=False, timeout=120)
-    assert "orphan" in list_labs()
-    assert "orphan" in sweep()
-    assert traces("orphan") == []
+    assert orphan in list_labs()
+    assert orphan in sweep()
+    assert traces(orphan) == []
 
 
 def _allocation(client: str, desired: str) -> dict[str, str]:

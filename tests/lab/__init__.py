@@ -5,7 +5,7 @@
 
 from tests.lab.engine import LabError, LabUnavailable
 from tests.lab.host import Host
-from tests.lab.lab import Lab
+from tests.lab.lab import Lab, own_name
 from tests.lab.playbook_run import PlaybookRun, Recap
 
-__all__ = ["Host", "Lab", "LabError", "LabUnavailable", "PlaybookRun", "Recap"]
+__all__ = ["Host", "Lab", "LabError", "LabUnavailable", "PlaybookRun", "Recap", "own_name"]

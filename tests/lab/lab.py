@@ -372,6 +372,11 @@ def list_labs() -> list[str]:
     return sorted(_owners())
 
 
+def own_name(name: str) -> str:
+    """A name for this process alone: labs of two test runs on one machine live beside each other."""
+    return f"{name}-{os.getpid()}"
+
+
 def process_owner() -> str:
     """This process, told apart from a later one of the same number."""
     return f"{os.getpid()}:{psutil.Process().create_time():.2f}"
