@@ -57,13 +57,13 @@ def break_off(
 def interrupted_configuration(cluster: Cluster, report: Report) -> None:
     """Broken off between files and the restarts they ask for; the next run restarts, and no task notices."""
     before = tasks(cluster)
+    hosts = cluster.lab.machines.values()
     extra = {"nomad_log_level": "debug"}
 
     def written() -> bool:
         looks = [host.exec(["grep", "-qi", "debug", "/etc/nomad.d/nomad.hcl"], check=False) for host in hosts]
         return all(look.returncode == 0 for look in looks)
 
-    hosts = cluster.lab.machines.values()
     break_off(cluster, "playbook.yaml", extra, written, "the new configuration on all hosts")
     stale = log_levels(cluster)
     report.seen["when broken off"] = stale

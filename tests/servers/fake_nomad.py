@@ -6,6 +6,7 @@ Jobs are healthy as soon as they are submitted. It remembers who was submitted, 
 import json
 import re
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -27,9 +28,7 @@ class FakeCluster:
     dead: set[str] = field(default_factory=set)
     critical: set[str] = field(default_factory=set)  #: services that are registered, but not healthy
     variables: dict[str, dict[str, str]] = field(default_factory=dict)  #: by path
-    restarts: dict[str, int] = field(
-        default_factory=dict
-    )  #: by id: how often new variables started the task anew
+    restarts: Counter[str] = field(default_factory=Counter)  #: by id: of its task, for new variables
     submitted: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
 
@@ -78,7 +77,7 @@ class FakeCluster:
         if name not in self.jobs:
             return 200, []
         status = "failed" if name in self.dead else "running"
-        tasks = {name: {"Restarts": self.restarts.get(name, 0)}}
+        tasks = {name: {"Restarts": self.restarts[name]}}
         return 200, [{"ID": f"first-{name}", "ClientStatus": status, "TaskStates": tasks}]
 
     def _submit(self, body: Any) -> Answer:
@@ -104,8 +103,7 @@ class FakeCluster:
 
     def _set_variable(self, body: Any, path: str) -> Answer:
         self.variables[path] = body["Items"]
-        name = path.rpartition("/")[2]
-        self.restarts[name] = self.restarts.get(name, 0) + 1
+        self.restarts[path.rpartition("/")[2]] += 1
         return 200, {"Items": body["Items"]}
 
     def _health(self, _: Any, service: str) -> Answer:
