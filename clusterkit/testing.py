@@ -24,11 +24,11 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
-from clusterkit.http_server import HttpServer, listen
-from clusterkit.jobs import JobError, JobSpec, JobState, JobStatus
-from clusterkit.openai_wire import DONE, chunk, completion, error_body, sse, usage
-from clusterkit.registry import Instance
-from clusterkit.settings import ServiceSettings
+from clusterkit.config.settings import ServiceSettings
+from clusterkit.http.http_server import HttpServer, listen
+from clusterkit.http.openai_wire import DONE, chunk, completion, error_body, sse, usage
+from clusterkit.ports.jobs import JobError, JobSpec, JobState, JobStatus
+from clusterkit.ports.registry import Instance
 
 
 class FakeClock:

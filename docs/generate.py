@@ -10,11 +10,11 @@ import click
 import typer.main
 from fastapi import FastAPI
 
-from clusterkit.catalogue import catalogue_json_schema
 from clusterkit.clock import SystemClock
-from clusterkit.events import ActionOutcome
-from clusterkit.metrics import Metrics
-from clusterkit.settings import describe_settings
+from clusterkit.config.catalogue import catalogue_json_schema
+from clusterkit.config.settings import describe_settings
+from clusterkit.telemetry.actions import ActionOutcome
+from clusterkit.telemetry.metrics import Metrics
 from docs.ansible_reference import playbooks_page, roles_page, site_variables_page
 from docs.figures import page_with_figures
 from docs.tables import NOTE, table

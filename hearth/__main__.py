@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from clusterkit.config.settings import load_settings
 from clusterkit.errors import HearthError
-from clusterkit.settings import load_settings
 from hearth import ask as asking
 from hearth import status
 from hearth.console import (

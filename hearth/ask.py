@@ -12,7 +12,7 @@ import httpx
 import orjson
 
 from clusterkit.errors import HearthError
-from clusterkit.tokens import ensure_token
+from clusterkit.http.tokens import ensure_token
 from hearth.control import Control
 from hearth.house import House
 from moe_gateway.settings import SERVICE as GATEWAY

@@ -6,16 +6,16 @@ from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from clusterkit.agent_http import AgentAccess, AgentError, TokenFile, UnreachableError
 from clusterkit.clock import SystemClock
-from clusterkit.consul import Consul, Member
-from clusterkit.consul_registry import ConsulRegistry
+from clusterkit.cluster.agent_http import AgentAccess, AgentError, TokenFile, UnreachableError
+from clusterkit.cluster.consul import Consul, Member
+from clusterkit.cluster.consul_registry import ConsulRegistry
+from clusterkit.cluster.nomad import Nomad
+from clusterkit.cluster.nomad_jobs import NomadJobs
+from clusterkit.cluster.nomad_records import ClientNode
 from clusterkit.errors import HearthError
-from clusterkit.jobs import JobState, JobStatus
-from clusterkit.nomad import Nomad
-from clusterkit.nomad_jobs import NomadJobs
-from clusterkit.nomad_records import ClientNode
-from clusterkit.registry import Instance
+from clusterkit.ports.jobs import JobState, JobStatus
+from clusterkit.ports.registry import Instance
 from hearth.ask import Front, ask_front
 from hearth.control import gateway_name
 from hearth.settings import HearthSettings

@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Iterable
 
-from clusterkit.agent_http import TokenFile
+from clusterkit.cluster.agent_http import TokenFile
 from clusterkit.errors import HearthError
-from clusterkit.jobs import JobState
+from clusterkit.ports.jobs import JobState
 from hearth.answers import check_answers
 from hearth.cluster import ClusterState, open_cluster
 from hearth.cluster_status import why_unhealthy

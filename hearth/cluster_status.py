@@ -6,8 +6,8 @@ from typing import Any
 
 from rich.text import Text
 
-from clusterkit.catalogue import SERVICE_PREFIX
-from clusterkit.jobs import JobState
+from clusterkit.config.catalogue import SERVICE_PREFIX
+from clusterkit.ports.jobs import JobState
 from hearth.cluster import Cluster, ClusterState, Host, open_cluster
 from hearth.console import console, table
 from hearth.settings import HearthSettings

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from clusterkit.config.settings import load_settings
 from clusterkit.errors import HearthError
-from clusterkit.settings import load_settings
 from hearth.house import House, find_house
 from hearth.settings import HearthSettings
 

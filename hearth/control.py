@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import httpx
 
-from clusterkit.catalogue import SERVICE_PREFIX
 from clusterkit.clock import Clock, SystemClock
+from clusterkit.config.catalogue import SERVICE_PREFIX
+from clusterkit.config.settings import load_settings
 from clusterkit.errors import HearthError
-from clusterkit.jobs import JobState, JobStatus
-from clusterkit.local_registry import LocalRegistry
-from clusterkit.registry import Instance
-from clusterkit.settings import load_settings
+from clusterkit.ports.jobs import JobState, JobStatus
+from clusterkit.ports.local_registry import LocalRegistry
+from clusterkit.ports.registry import Instance
 from hearth.house import SERVICES, House
 from hearth.lock import holder
 from moe_gateway.settings import SERVICE as GATEWAY

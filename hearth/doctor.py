@@ -10,10 +10,10 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 import httpx
 
-from clusterkit.catalogue import load_catalogue
+from clusterkit.config.catalogue import load_catalogue
+from clusterkit.config.settings import load_settings
 from clusterkit.errors import HearthError
-from clusterkit.jobs import JobState
-from clusterkit.settings import load_settings
+from clusterkit.ports.jobs import JobState
 from hearth.answers import check_answers
 from hearth.ask import front_of
 from hearth.control import Control

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clusterkit.jobs import JobSpec
+from clusterkit.ports.jobs import JobSpec
 
 SERVICES = ("llama_expert", "moe_gateway", "pipecatapp")  #: in the order in which they come up
 INSTANCE_ID = "local"  #: of every service: one of each runs here, and a restarted one replaces itself

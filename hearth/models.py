@@ -6,10 +6,10 @@ from rich import progress as rich_progress
 from rich.table import Table
 from rich.text import Text
 
-from clusterkit.catalogue import load_catalogue
+from clusterkit.config.catalogue import load_catalogue
+from clusterkit.config.own_models import prepend_own_model, remove_own_model
+from clusterkit.config.settings import load_settings
 from clusterkit.errors import HearthError
-from clusterkit.own_models import prepend_own_model, remove_own_model
-from clusterkit.settings import load_settings
 from hearth.console import console, errors
 from hearth.control import Control, NotRunningError
 from hearth.house import House

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
-from clusterkit.settings import settings_config
+from clusterkit.config.settings import settings_config
 
 
 class HearthSettings(BaseSettings):

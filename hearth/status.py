@@ -7,7 +7,7 @@ import orjson
 from rich.text import Text
 
 from clusterkit.errors import HearthError
-from clusterkit.local_jobs import last_lines
+from clusterkit.ports.local_jobs import last_lines
 from hearth.console import console, table
 from hearth.control import Snapshot
 from hearth.house import SERVICES, House

@@ -12,16 +12,16 @@ import structlog
 from fastapi import FastAPI
 
 from clusterkit.clock import SystemClock
+from clusterkit.config.settings import environment, load_settings
 from clusterkit.errors import HearthError
-from clusterkit.http_server import HttpServer
-from clusterkit.jobs import Jobs
-from clusterkit.local_jobs import LocalJobs
-from clusterkit.logs import configure_logging
-from clusterkit.metrics import Metrics
-from clusterkit.openai_wire import ApiError
-from clusterkit.process import run
-from clusterkit.service import Health, control_app
-from clusterkit.settings import environment, load_settings
+from clusterkit.http.http_server import HttpServer
+from clusterkit.http.openai_wire import ApiError
+from clusterkit.http.process import run
+from clusterkit.http.service import Health, control_app
+from clusterkit.ports.jobs import Jobs
+from clusterkit.ports.local_jobs import LocalJobs
+from clusterkit.telemetry.logs import configure_logging
+from clusterkit.telemetry.metrics import Metrics
 from hearth.house import House, find_house, job_specs
 from hearth.lock import sole_holder
 from hearth.settings import HearthSettings

@@ -13,12 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from clusterkit.clock import SystemClock
+from clusterkit.config.settings import ServiceSettings, load_settings
 from clusterkit.errors import HearthError
-from clusterkit.http_server import listen
-from clusterkit.jobs import JobState, JobStatus
-from clusterkit.local_jobs import last_lines
-from clusterkit.logs import configure_logging
-from clusterkit.settings import ServiceSettings, load_settings
+from clusterkit.http.http_server import listen
+from clusterkit.ports.jobs import JobState, JobStatus
+from clusterkit.ports.local_jobs import last_lines
+from clusterkit.telemetry.logs import configure_logging
 from hearth.console import console, table
 from hearth.control import Control, NotRunningError, Snapshot
 from hearth.house import SERVICES, House

@@ -4,20 +4,20 @@ import asyncio
 import sys
 from collections.abc import Mapping, Sequence
 
-from clusterkit.catalogue import Catalogue, ExpertSpec, ModelSpec, load_catalogue
 from clusterkit.clock import SystemClock
+from clusterkit.cluster.open_registry import open_registry
+from clusterkit.config.catalogue import Catalogue, ExpertSpec, ModelSpec, load_catalogue
+from clusterkit.config.settings import environment, load_settings
+from clusterkit.config.suggest import suggest
 from clusterkit.errors import SettingsError
-from clusterkit.exchange import Deadlines
-from clusterkit.logs import configure_logging
-from clusterkit.metrics import Metrics
-from clusterkit.open_registry import open_registry
-from clusterkit.process import run
-from clusterkit.registry import Instance
-from clusterkit.service import Health, serve
-from clusterkit.settings import environment, load_settings
-from clusterkit.tokens import BearerGuard, ensure_token, service_token
-from clusterkit.upstream import UpstreamPool
-from clusterkit.yaml_file import suggest
+from clusterkit.http.process import run
+from clusterkit.http.service import Health, serve
+from clusterkit.http.tokens import BearerGuard, ensure_token, service_token
+from clusterkit.ports.registry import Instance
+from clusterkit.proxy.exchange import Deadlines
+from clusterkit.proxy.upstream import UpstreamPool
+from clusterkit.telemetry.logs import configure_logging
+from clusterkit.telemetry.metrics import Metrics
 from llama_expert.app import BASE_PATH, SERVICE, ExpertProxy, expert_app, expert_health, instances
 from llama_expert.choose import FileFacts
 from llama_expert.engines.engine import Engine, PythonEngine

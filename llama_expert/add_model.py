@@ -7,7 +7,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import ValidationError
 
-from clusterkit.catalogue import ModelSpec
+from clusterkit.config.catalogue import ModelSpec
 from clusterkit.errors import HearthError
 from llama_expert.choose import FileFacts, needed_mb
 from llama_expert.download import copy_file, download

@@ -9,18 +9,18 @@ import structlog
 from fastapi import FastAPI
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from clusterkit.catalogue import SERVICE_PREFIX
 from clusterkit.clock import Clock
-from clusterkit.exchange import Headers, UpstreamBroken, UpstreamError, UpstreamRequest
-from clusterkit.forward import as_api_error, forward
-from clusterkit.metrics import Metrics, exemplar
-from clusterkit.openai_wire import CLIENT_LEFT, ApiError
-from clusterkit.registry import Instance
-from clusterkit.request_body import MAX_BODY_BYTES, read_body
-from clusterkit.service import Check, Health, control_app
-from clusterkit.tokens import send_error
-from clusterkit.tracing import child_traceparent
-from clusterkit.upstream import UpstreamPool
+from clusterkit.config.catalogue import SERVICE_PREFIX
+from clusterkit.http.answers import Headers, send_error
+from clusterkit.http.openai_wire import CLIENT_LEFT, ApiError
+from clusterkit.http.request_body import MAX_BODY_BYTES, read_body
+from clusterkit.http.service import Check, Health, control_app
+from clusterkit.ports.registry import Instance
+from clusterkit.proxy.exchange import UpstreamBroken, UpstreamError, UpstreamRequest
+from clusterkit.proxy.forward import as_api_error, forward
+from clusterkit.proxy.upstream import UpstreamPool
+from clusterkit.telemetry.metrics import Metrics, exemplar
+from clusterkit.telemetry.tracing import child_traceparent
 from llama_expert.server_process import ModelServer
 from llama_expert.supervisor import ExpertState, Supervisor
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-from clusterkit.catalogue import ExpertSpec, ModelSpec
+from clusterkit.config.catalogue import ExpertSpec, ModelSpec
 
 #: A model is never believed to need less than its file plus this share of it.
 SIZE_MARGIN = 1.1

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clusterkit.errors import SettingsError
-from clusterkit.process import run
+from clusterkit.http.process import run
 from llama_expert.download import download
 from llama_expert.model_file import VerifiedHashes
 from llama_expert.part_file import Checks, Progress

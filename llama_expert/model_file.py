@@ -3,14 +3,13 @@
 import contextlib
 import hashlib
 import importlib.util
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
 
-from clusterkit.catalogue import ModelSpec
+from clusterkit.config.catalogue import ModelSpec
+from clusterkit.storage.files import write_whole
 from llama_expert.choose import FileFacts, Reason
 from llama_expert.gguf import MEBIBYTE, GgufError, TruncatedGgufError, read_header
 
@@ -93,15 +92,8 @@ class VerifiedHashes:
         return known if isinstance(known, dict) else {}
 
     def _write(self, known: dict[str, object]) -> None:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=self._path.parent, prefix=f".{self._path.name}.")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(orjson.dumps(known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS))
-            Path(name).replace(self._path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        content = orjson.dumps(known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+        write_whole(self._path, content, mode=0o600)
 
 
 def _where_expected(spec: ModelSpec, models_dir: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from clusterkit.settings import ServiceSettings, settings_config
+from clusterkit.config.settings import ServiceSettings, settings_config
 
 
 def default_threads() -> int:

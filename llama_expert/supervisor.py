@@ -8,9 +8,9 @@ from typing import Literal
 
 import structlog
 
-from clusterkit.catalogue import ExpertSpec, ModelSpec
 from clusterkit.clock import Clock
-from clusterkit.local_jobs import back_off
+from clusterkit.config.catalogue import ExpertSpec, ModelSpec
+from clusterkit.ports.local_jobs import back_off
 from llama_expert.choose import Assignment, FileFacts, Reason, Refusal, choose
 from llama_expert.engines.engine import Engine, Launch
 from llama_expert.server_process import ModelDidNotLoadError, ModelServer, free_port, model_server

@@ -6,18 +6,18 @@ import sys
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from clusterkit.catalogue import SERVICE_PREFIX, load_catalogue
 from clusterkit.clock import Clock, SystemClock
-from clusterkit.exchange import Deadlines
-from clusterkit.logs import configure_logging
-from clusterkit.metrics import Metrics
-from clusterkit.open_registry import open_registry
-from clusterkit.process import run
-from clusterkit.registry import Registry
-from clusterkit.service import Health, serve
-from clusterkit.settings import load_settings
-from clusterkit.tokens import service_token
-from clusterkit.upstream import UpstreamPool
+from clusterkit.cluster.open_registry import open_registry
+from clusterkit.config.catalogue import SERVICE_PREFIX, load_catalogue
+from clusterkit.config.settings import load_settings
+from clusterkit.http.process import run
+from clusterkit.http.service import Health, serve
+from clusterkit.http.tokens import service_token
+from clusterkit.ports.registry import Registry
+from clusterkit.proxy.exchange import Deadlines
+from clusterkit.proxy.upstream import UpstreamPool
+from clusterkit.telemetry.logs import configure_logging
+from clusterkit.telemetry.metrics import Metrics
 from moe_gateway.control_plane import gateway_health, make_control_plane
 from moe_gateway.data_plane import PATHS, DataPlane
 from moe_gateway.experts import ExpertView

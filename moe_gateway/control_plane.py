@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from clusterkit.metrics import Metrics
-from clusterkit.service import Check, Health, control_app
+from clusterkit.http.service import Check, Health, control_app
+from clusterkit.telemetry.metrics import Metrics
 from moe_gateway.experts import ExpertView
 from moe_gateway.routing import RoutingTable, not_found
 from moe_gateway.settings import SERVICE

@@ -13,14 +13,14 @@ from prometheus_client import Histogram
 from starlette.types import Receive, Scope, Send
 
 from clusterkit.clock import Clock
-from clusterkit.exchange import Headers, UpstreamError, UpstreamRequest
-from clusterkit.forward import Forwarded, UpstreamUnavailable, as_api_error, forward, send_answer
-from clusterkit.metrics import Metrics, exemplar
-from clusterkit.openai_wire import CLIENT_LEFT, ApiError
-from clusterkit.request_body import read_body
-from clusterkit.tokens import send_error
-from clusterkit.tracing import child_traceparent, current_trace
-from clusterkit.upstream import UpstreamPool
+from clusterkit.http.answers import Headers, send_answer, send_error
+from clusterkit.http.openai_wire import CLIENT_LEFT, ApiError
+from clusterkit.http.request_body import read_body
+from clusterkit.proxy.exchange import UpstreamError, UpstreamRequest
+from clusterkit.proxy.forward import Forwarded, UpstreamUnavailable, as_api_error, forward
+from clusterkit.proxy.upstream import UpstreamPool
+from clusterkit.telemetry.metrics import Metrics, exemplar
+from clusterkit.telemetry.tracing import child_traceparent, current_trace
 from moe_gateway.routing import RETRY_AFTER_S, Backend, RoutingTable, Target, in_turn, route
 
 PATHS = frozenset(["/v1/chat/completions"])  #: what the data plane serves
@@ -203,8 +203,7 @@ async def _refuse_method(scope: Scope, send: Send, record: _Record) -> None:
         code="method_not_allowed",
     )
     record.status, record.outcome = error.status, error.code
-    headers = [(name, value) for name, value in error.headers if name != b"content-length"]
-    await send_answer(send, 405, [*headers, (b"allow", b"POST")], error.body)
+    await send_error(send, error, [(b"allow", b"POST")])
 
 
 def _with_retry_after(headers: Headers) -> Headers:

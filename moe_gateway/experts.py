@@ -6,7 +6,7 @@ import structlog
 
 from clusterkit.clock import Clock
 from clusterkit.errors import HearthError
-from clusterkit.registry import Instance, Registry
+from clusterkit.ports.registry import Instance, Registry
 from moe_gateway.routing import Backend, Naming, RoutingTable, build_table
 
 WAIT_S = 30.0  #: how long one wait for a change lasts

@@ -8,8 +8,9 @@ from pathlib import Path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clusterkit.errors import ConfigFileError
-from clusterkit.openai_wire import ApiError
-from clusterkit.tokens import bearer_of, send_error
+from clusterkit.http.answers import send_error
+from clusterkit.http.openai_wire import ApiError
+from clusterkit.http.tokens import bearer_of
 
 OPEN_PATHS = frozenset(["/health"])  #: answered without a key
 

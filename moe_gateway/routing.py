@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-from clusterkit.openai_wire import ApiError
+from clusterkit.http.openai_wire import ApiError
 
 AUTO = "auto"  #: the model name that leaves the choice to the gateway
 LONGEST_NAME_SHOWN = 100  #: characters of a made-up model name that are repeated to the client

@@ -4,8 +4,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from clusterkit.request_body import MAX_BODY_BYTES
-from clusterkit.settings import ServiceSettings, settings_config
+from clusterkit.config.settings import ServiceSettings, settings_config
+from clusterkit.http.request_body import MAX_BODY_BYTES
 
 SERVICE = "moe_gateway"  #: this deployable, and whose token its callers present
 AGENT_TOKEN = "pipecatapp"  #: whose token the agent asks for

@@ -15,18 +15,18 @@ import structlog
 from starlette.types import ASGIApp
 
 from clusterkit.clock import Clock, SystemClock
-from clusterkit.event_log import EventLog
-from clusterkit.logs import configure_logging
-from clusterkit.metrics import Metrics
-from clusterkit.open_registry import open_registry
-from clusterkit.process import run
-from clusterkit.registry import Registry
-from clusterkit.service import HealthProbe, serve
-from clusterkit.settings import load_settings
-from clusterkit.storage import Database, migrate
-from clusterkit.tokens import BearerGuard, service_token
-from pipecatapp.nodes.gateway import GatewayClient
-from pipecatapp.nodes.openai_models import OpenAiModels
+from clusterkit.cluster.open_registry import open_registry
+from clusterkit.config.settings import load_settings
+from clusterkit.http.process import run
+from clusterkit.http.service import HealthProbe, serve
+from clusterkit.http.tokens import BearerGuard, service_token
+from clusterkit.llm.gateway import GatewayClient
+from clusterkit.llm.openai_models import OpenAiModels
+from clusterkit.ports.registry import Registry
+from clusterkit.storage.database import Database, migrate
+from clusterkit.telemetry.event_log import EventLog
+from clusterkit.telemetry.logs import configure_logging
+from clusterkit.telemetry.metrics import Metrics
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.runs.library import WorkflowLibrary
 from pipecatapp.runs.runner import WorkflowRunner

@@ -6,8 +6,8 @@ from typing import Annotated, Literal, Self
 import sqlalchemy as sa
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
-from clusterkit.settings import ServiceSettings, settings_config
-from clusterkit.storage import sqlite_url
+from clusterkit.config.settings import ServiceSettings, settings_config
+from clusterkit.storage.database import sqlite_url
 
 SERVICE = "pipecatapp"  #: the agent's own name in the registry, and whose token its callers present
 GATEWAY_TOKEN = "moe_gateway"  #: whose token the gateway asks for

@@ -16,8 +16,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
 
-from clusterkit.openai_wire import DONE, ApiError, ChatRequest, error_body, sse
-from clusterkit.tokens import BearerGuard
+from clusterkit.http.openai_wire import DONE, ApiError, ChatRequest, error_body, sse
+from clusterkit.http.tokens import BearerGuard
 from llama_expert.engines.engine import REPEAT_WINDOW, ChildOptions, announce, read_options
 
 #: Request fields that `Llama.create_chat_completion` takes by the same name.

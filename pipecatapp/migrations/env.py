@@ -1,6 +1,6 @@
-"""Alembic's entry: run by `clusterkit.storage.migrate`."""
+"""Alembic's entry: run by `clusterkit.storage.database.migrate`."""
 
-from clusterkit.event_log import metadata
-from clusterkit.migrations import run_migrations
+from clusterkit.storage.migrations import run_migrations
+from clusterkit.telemetry.event_log import metadata
 
 run_migrations(metadata)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from clusterkit.clock import Clock
+from clusterkit.llm.chat import Models
 from pipecatapp.tools.base import Risk, ToolResult
 from pipecatapp.workflow.spec import BlockSpec, ConfigModel, NodeSpec, Pattern
 from pipecatapp.workflow.types import parse
@@ -20,45 +21,6 @@ class NodeConfig(BaseModel):
     """The base of every node's configuration: nothing unknown is let through."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-@dataclass(frozen=True)
-class ChatCall:
-    """One question to a model."""
-
-    model: str
-    messages: Sequence[Mapping[str, Any]]
-    tools: Sequence[Mapping[str, Any]] = ()
-    temperature: float | None = None
-    max_tokens: int | None = None
-
-
-@dataclass(frozen=True)
-class ToolRequest:
-    """A tool call that a model wants; `arguments` as it wrote them."""
-
-    id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True)
-class ModelReply:
-    """What a model answered. Token counts are None when the server did not tell."""
-
-    text: str
-    tool_requests: Sequence[ToolRequest]
-    finish_reason: str
-    tokens_in: int | None
-    tokens_out: int | None
-
-
-class Models(Protocol):
-    """The way to the models."""
-
-    async def chat(self, call: ChatCall, on_text: Callable[[str], Awaitable[None]]) -> ModelReply:
-        """Ask; `on_text` gets each piece of the answer (empty for a sign of life). Raises `NodeError`."""
-        ...
 
 
 class Tools(Protocol):
@@ -92,7 +54,7 @@ class NodeContext:
     path: str
     attempt: int
     clock: Clock
-    models: Models
+    models: Models  #: failures are `NodeError` here
     tools: Tools
     emit: Callable[[str], Awaitable[None]]  #: pass on a piece of text while it is being made
     alive: Callable[[], None]  #: a sign of life, for `idle_timeout`

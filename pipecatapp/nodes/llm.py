@@ -6,7 +6,8 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from pipecatapp.nodes.base import ChatCall, ModelReply, Node, NodeConfig, NodeContext, Tools
+from clusterkit.llm.chat import ChatCall, ModelReply
+from pipecatapp.nodes.base import Node, NodeConfig, NodeContext, Tools
 from pipecatapp.workflow.spec import Wire
 
 

@@ -3,14 +3,14 @@
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from clusterkit.events import ActionType
-from pipecatapp.nodes.base import ChatCall, ModelReply
+from clusterkit.llm.chat import ChatCall, ModelError, ModelReply
+from clusterkit.telemetry.actions import ActionType
 from pipecatapp.runs.events import ToolCalled
 from pipecatapp.runs.records import ToolCallRecord
 from pipecatapp.runs.state import RunState
 from pipecatapp.tools.base import Risk, ToolContext, ToolError, ToolResult
 from pipecatapp.tools.registry import check_arguments
-from pipecatapp.workflow.errors import ErrorCode
+from pipecatapp.workflow.errors import ErrorCode, NodeError
 
 
 class RecordedModels:
@@ -21,10 +21,13 @@ class RecordedModels:
         self._run, self._path = run, path
 
     async def chat(self, call: ChatCall, on_text: Callable[[str], Awaitable[None]]) -> ModelReply:
-        """See `Models.chat`."""
+        """See `Models.chat`. Raises `NodeError` with the code of the `ModelError`."""
         run = self._run
         async with run.action(ActionType.LLM_INFERENCE, self._path, about=(f"model:{call.model}",)) as action:
-            reply = await run.engine.models.chat(call, on_text)
+            try:
+                reply = await run.engine.models.chat(call, on_text)
+            except ModelError as error:
+                raise NodeError(ErrorCode(error.code), str(error), retry_after=error.retry_after) from error
             action.tokens(reply.tokens_in, reply.tokens_out)
         return reply
 

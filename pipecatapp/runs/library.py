@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from clusterkit.config.suggest import suggest
+from clusterkit.config.yaml_file import read_yaml
 from clusterkit.errors import HearthError
-from clusterkit.yaml_file import read_yaml, suggest
 from pipecatapp.workflow.graph import Graph
 from pipecatapp.workflow.load import load_document
 from pipecatapp.workflow.model import IDENTIFIER

@@ -1,6 +1,6 @@
 """What the runner counts."""
 
-from clusterkit.metrics import Metrics, exemplar
+from clusterkit.telemetry.metrics import Metrics, exemplar
 from pipecatapp.runs.records import Status
 
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from clusterkit.clock import Clock
-from clusterkit.event_log import EventLog
-from clusterkit.metrics import Metrics
-from clusterkit.yaml_file import suggest
-from pipecatapp.nodes.base import Models
+from clusterkit.config.suggest import suggest
+from clusterkit.llm.chat import Models
+from clusterkit.telemetry.event_log import EventLog
+from clusterkit.telemetry.metrics import Metrics
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.runs.events import Listener, RunFinished, RunStarted, Speech, ignore
 from pipecatapp.runs.metrics import RunMetrics

@@ -5,7 +5,7 @@ from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any
 
-from clusterkit.events import ActionType
+from clusterkit.telemetry.actions import ActionType
 from pipecatapp.runs.attempt import attempt, first_failure
 from pipecatapp.runs.events import NodeFinished, NodeSkipped, NodeStarted
 from pipecatapp.runs.records import Attempt, NodeRecord, Status

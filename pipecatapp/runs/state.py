@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from clusterkit.clock import Clock
-from clusterkit.event_log import Action, EventLog
-from clusterkit.events import ActionType
-from pipecatapp.nodes.base import Models
+from clusterkit.llm.chat import Models
+from clusterkit.telemetry.actions import ActionType
+from clusterkit.telemetry.event_log import Action, EventLog
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.runs.events import Listener, Speech
 from pipecatapp.runs.metrics import RunMetrics

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from clusterkit.yaml_file import suggest
+from clusterkit.config.suggest import suggest
 from pipecatapp.tools.base import Risk, Tool, ToolError, function_schema
 from pipecatapp.workflow.errors import ErrorCode
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import psutil
 
 from clusterkit.errors import HearthError
-from clusterkit.registry import Instance, Registry
+from clusterkit.ports.registry import Instance, Registry
 from pipecatapp.tools.base import Risk, ToolArguments, ToolContext, ToolError, ToolResult
 
 REGISTRY_TIMEOUT = 5.0  #: seconds

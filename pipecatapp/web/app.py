@@ -9,8 +9,8 @@ from fastapi.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clusterkit.metrics import Metrics
-from clusterkit.service import HealthProbe, control_app
+from clusterkit.http.service import HealthProbe, control_app
+from clusterkit.telemetry.metrics import Metrics
 
 STATIC = Path(__file__).parent / "static"
 

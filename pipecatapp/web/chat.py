@@ -12,7 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from clusterkit.clock import Clock
 from clusterkit.errors import HearthError
-from clusterkit.openai_wire import (
+from clusterkit.http.openai_wire import (
     CLIENT_LEFT,
     DONE,
     ApiError,

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from clusterkit.event_log import EventLog
-from clusterkit.events import EventQuery
+from clusterkit.telemetry.actions import EventQuery
+from clusterkit.telemetry.event_log import EventLog
 from pipecatapp.nodes.registry import NodeRegistry
 
 

@@ -3,9 +3,9 @@
 import asyncio
 
 from clusterkit.errors import HearthError
-from clusterkit.event_log import EventLog
-from clusterkit.registry import Instance, Registry
-from clusterkit.service import Check, Health, HealthProbe
+from clusterkit.http.service import Check, Health, HealthProbe
+from clusterkit.ports.registry import Instance, Registry
+from clusterkit.telemetry.event_log import EventLog
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.runs.library import WorkflowLibrary
 from pipecatapp.web.main_model import main_model

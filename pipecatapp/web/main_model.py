@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from clusterkit.registry import Instance, Registry
+from clusterkit.ports.registry import Instance, Registry
 
 #: Characters of the conversation so far per token of the model's context. English takes about four
 #: characters a token; half of the context is left for the question, the tools and the answer.

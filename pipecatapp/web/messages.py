@@ -24,11 +24,11 @@ from pydantic import (
 )
 
 from clusterkit.clock import Clock
+from clusterkit.config.settings import is_loopback
 from clusterkit.errors import HearthError
-from clusterkit.openai_wire import ApiError, sse
-from clusterkit.registry import Registry
-from clusterkit.settings import is_loopback
-from clusterkit.tracing import child_traceparent
+from clusterkit.http.openai_wire import ApiError, sse
+from clusterkit.ports.registry import Registry
+from clusterkit.telemetry.tracing import child_traceparent
 from pipecatapp.web.chat import EVENT_STREAM
 from pipecatapp.web.turns import Turn, Turns, is_unicode
 

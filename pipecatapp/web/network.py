@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from starlette.types import Scope
 
-from clusterkit.settings import is_loopback
+from clusterkit.config.settings import is_loopback
 
 OPEN_PATHS = frozenset(["/health", "/metrics"])  #: answered to everybody: they tell nothing private
 

@@ -9,7 +9,7 @@ from typing import Any
 import structlog
 
 from clusterkit.errors import HearthError
-from clusterkit.openai_wire import ApiError, ChatMessage
+from clusterkit.http.openai_wire import ApiError, ChatMessage
 from pipecatapp.runs.events import Chunk, Restarted, RunEvent
 from pipecatapp.runs.library import WorkflowLibrary
 from pipecatapp.runs.records import InvalidInputError, RunFailedError, RunResult

@@ -7,8 +7,9 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from clusterkit.config.suggest import suggest
+from clusterkit.config.yaml_file import Location, YamlDocument, describe
 from clusterkit.errors import ConfigFileError
-from clusterkit.yaml_file import Location, YamlDocument, describe, suggest
 from pipecatapp.workflow.expressions import Compiler, Deferred, ExpressionError, Template
 from pipecatapp.workflow.model import IDENTIFIER, CommonKeys
 from pipecatapp.workflow.spec import NodeSpec, Pattern

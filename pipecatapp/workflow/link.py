@@ -7,7 +7,8 @@ from typing import Any
 
 from jinja2 import nodes as syntax
 
-from clusterkit.yaml_file import Location, YamlDocument, suggest
+from clusterkit.config.suggest import suggest
+from clusterkit.config.yaml_file import Location, YamlDocument
 from pipecatapp.workflow.draft import Draft, Placed, found_at, walk
 from pipecatapp.workflow.expressions import Deferred, Reference, Template
 from pipecatapp.workflow.graph import Edge, EdgeKind

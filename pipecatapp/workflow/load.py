@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from clusterkit.yaml_file import Location, YamlDocument, parse_yaml, suggest, validate
+from clusterkit.config.suggest import suggest
+from clusterkit.config.yaml_file import Location, YamlDocument, parse_yaml, validate
 from pipecatapp.workflow.draft import Draft, Drafting, check_identifier, unsupported, walk
 from pipecatapp.workflow.expressions import Deferred, Template
 from pipecatapp.workflow.graph import Graph, GraphNode, Scope

@@ -28,11 +28,11 @@ import uvloop
 from fastapi import FastAPI, Request
 from fastapi.responses import Response, StreamingResponse
 
-from clusterkit.catalogue import SERVICE_PREFIX
 from clusterkit.clock import SystemClock
-from clusterkit.local_registry import LocalRegistry
-from clusterkit.registry import Instance
-from clusterkit.settings import environment
+from clusterkit.config.catalogue import SERVICE_PREFIX
+from clusterkit.config.settings import environment
+from clusterkit.ports.local_registry import LocalRegistry
+from clusterkit.ports.registry import Instance
 
 REQUESTS = 4000
 STREAMS = 300

@@ -15,8 +15,8 @@ from pathlib import Path
 import httpx
 import psutil
 
-from clusterkit.catalogue import load_catalogue
-from clusterkit.tokens import ensure_token
+from clusterkit.config.catalogue import load_catalogue
+from clusterkit.http.tokens import ensure_token
 from llama_expert.model_file import find_model
 from tests.houses import House, make_house
 

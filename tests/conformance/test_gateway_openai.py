@@ -13,11 +13,11 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletion
 
-from clusterkit.catalogue import SERVICE_PREFIX
 from clusterkit.clock import SystemClock
-from clusterkit.local_registry import LocalRegistry
-from clusterkit.registry import Instance, Registry
-from clusterkit.settings import environment
+from clusterkit.config.catalogue import SERVICE_PREFIX
+from clusterkit.config.settings import environment
+from clusterkit.ports.local_registry import LocalRegistry
+from clusterkit.ports.registry import Instance, Registry
 from clusterkit.testing import ScriptedLlm, scripted_llm
 from moe_gateway.keys import hash_key
 

@@ -11,7 +11,8 @@ from typing import Any
 import consul as py_consul
 import pytest
 
-from clusterkit.agent_http import (
+from clusterkit.clock import SystemClock
+from clusterkit.cluster.agent_http import (
     AgentAccess,
     NotFoundError,
     RefusedError,
@@ -19,10 +20,9 @@ from clusterkit.agent_http import (
     UnreachableError,
     Wait,
 )
-from clusterkit.clock import SystemClock
-from clusterkit.consul import CheckStatus, Consul
-from clusterkit.consul_registry import ConsulRegistry
-from clusterkit.registry import Instance
+from clusterkit.cluster.consul import CheckStatus, Consul
+from clusterkit.cluster.consul_registry import ConsulRegistry
+from clusterkit.ports.registry import Instance
 from clusterkit.testing import FakeClock
 from tests.integration.waiting import eventually
 from tests.servers.agents import RunningAgent, consul_agent

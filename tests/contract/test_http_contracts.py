@@ -20,9 +20,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from clusterkit.catalogue import ExpertSpec, ModelSpec
-from clusterkit.metrics import Metrics
-from clusterkit.openai_wire import ErrorAnswer
+from clusterkit.config.catalogue import ExpertSpec, ModelSpec
+from clusterkit.http.openai_wire import ErrorAnswer
+from clusterkit.telemetry.metrics import Metrics
 from clusterkit.testing import FakeClock, Turn
 from llama_expert.app import expert_app
 from llama_expert.choose import FileFacts, Reason

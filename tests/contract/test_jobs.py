@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from clusterkit.agent_http import AgentAccess
 from clusterkit.clock import SystemClock
-from clusterkit.jobs import JobError, Jobs, JobSpec, JobState
-from clusterkit.local_jobs import LocalJobs
-from clusterkit.nomad import Nomad
-from clusterkit.nomad_jobs import NomadJobs
+from clusterkit.cluster.agent_http import AgentAccess
+from clusterkit.cluster.nomad import Nomad
+from clusterkit.cluster.nomad_jobs import NomadJobs
+from clusterkit.ports.jobs import JobError, Jobs, JobSpec, JobState
+from clusterkit.ports.local_jobs import LocalJobs
 from clusterkit.testing import FakeClock, FakeJobs
 from tests.servers.agents import RunningAgent, nomad_agent
 

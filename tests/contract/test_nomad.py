@@ -10,7 +10,8 @@ import nomad as python_nomad
 import orjson
 import pytest
 
-from clusterkit.agent_http import (
+from clusterkit.clock import SystemClock
+from clusterkit.cluster.agent_http import (
     AgentAccess,
     NoLeaderError,
     NotFoundError,
@@ -19,12 +20,11 @@ from clusterkit.agent_http import (
     UnreachableError,
     Wait,
 )
-from clusterkit.clock import SystemClock
-from clusterkit.jobs import JobSpec
-from clusterkit.nomad import Nomad
-from clusterkit.nomad_events import ClusterEvent, Resync, follow
-from clusterkit.nomad_jobs import NomadJobs
-from clusterkit.nomad_records import Allocation
+from clusterkit.cluster.nomad import Nomad
+from clusterkit.cluster.nomad_events import ClusterEvent, Resync, follow
+from clusterkit.cluster.nomad_jobs import NomadJobs
+from clusterkit.cluster.nomad_records import Allocation
+from clusterkit.ports.jobs import JobSpec
 from clusterkit.testing import FakeClock
 from tests.servers.agents import RunningAgent, nomad_agent, wait_until_ready
 from tests.servers.raw_upstream import Exchange, raw_upstream

@@ -8,11 +8,11 @@ from typing import Any, TypeVar
 
 import pytest
 
-from clusterkit.agent_http import AgentAccess
 from clusterkit.clock import SystemClock
-from clusterkit.consul_registry import ConsulRegistry
-from clusterkit.local_registry import LocalRegistry
-from clusterkit.registry import Instance, Registry
+from clusterkit.cluster.agent_http import AgentAccess
+from clusterkit.cluster.consul_registry import ConsulRegistry
+from clusterkit.ports.local_registry import LocalRegistry
+from clusterkit.ports.registry import Instance, Registry
 from clusterkit.testing import FakeClock, FakeRegistry
 from tests.integration.waiting import eventually
 from tests.servers.agents import RunningAgent, consul_agent

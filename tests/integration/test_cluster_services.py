@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from clusterkit.settings import environment
-from clusterkit.tokens import ensure_token
+from clusterkit.config.settings import environment
+from clusterkit.http.tokens import ensure_token
 from moe_gateway.keys import hash_key
 from tests.integration.waiting import eventually
 from tests.servers.agents import RunningAgent, consul_agent, nomad_agent

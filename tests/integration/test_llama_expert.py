@@ -17,9 +17,9 @@ import pytest
 import yaml
 
 from clusterkit.clock import SystemClock
-from clusterkit.local_registry import LocalRegistry
-from clusterkit.registry import Instance
-from clusterkit.settings import environment
+from clusterkit.config.settings import environment
+from clusterkit.ports.local_registry import LocalRegistry
+from clusterkit.ports.registry import Instance
 
 ROOT = Path(__file__).parents[2]
 STUB_PACKAGES = ROOT / "tests/data/stub_packages"

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import structlog
 
-from clusterkit.catalogue import ExpertSpec, ModelSpec
 from clusterkit.clock import SystemClock
+from clusterkit.config.catalogue import ExpertSpec, ModelSpec
 from llama_expert.choose import FileFacts, Reason
 from llama_expert.engines.engine import Launch
 from llama_expert.server_process import ModelDidNotLoadError, model_server

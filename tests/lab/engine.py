@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from clusterkit.config.settings import environment
 from clusterkit.errors import HearthError
-from clusterkit.settings import environment
 
 CACHE = Path(environment().get("HOME", "/root")) / ".cache" / "hearth" / "lab"
 PACKAGES = ("docker.io", "debootstrap", "iptables", "openssh-client", "e2fsprogs", "iproute2")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from clusterkit.redaction import redact_text
+from clusterkit.telemetry.redaction import redact_text
 from tests.repository.marks import marked_tests, requirements
 
 TOP_LEVEL = set(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clusterkit.settings import describe_settings
+from clusterkit.config.settings import describe_settings
 from docs.figures import page_with_figures
 from docs.generate import SETTINGS, pages
 from pipecatapp.__main__ import all_tools

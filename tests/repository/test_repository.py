@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from clusterkit.catalogue import SERVICE_PREFIX
+from clusterkit.config.catalogue import SERVICE_PREFIX
 from moe_gateway.settings import GatewaySettings
 from pipecatapp.settings import SERVICE, PipecatappSettings
 from tests.repository.rules import every_rule

@@ -12,9 +12,9 @@ import orjson
 from structlog.testing import capture_logs
 
 from clusterkit.clock import SystemClock
-from clusterkit.registry import Instance
+from clusterkit.ports.registry import Instance
+from clusterkit.telemetry.tracing import TraceMiddleware
 from clusterkit.testing import FakeRegistry, Turn, scripted_app
-from clusterkit.tracing import TraceMiddleware
 from pipecatapp.__main__ import Agent, open_agent
 from pipecatapp.settings import PipecatappSettings
 from tests.servers.asgi_server import serving

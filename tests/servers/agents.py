@@ -15,8 +15,8 @@ import httpx
 import psutil
 import pytest
 
-from clusterkit.nomad_records import TERMINAL
-from clusterkit.settings import environment
+from clusterkit.cluster.nomad_records import TERMINAL
+from clusterkit.config.settings import environment
 from tests.integration.waiting import eventually
 from tests.servers.free_ports import free_ports
 

@@ -9,12 +9,12 @@ from typing import Any
 import httpx
 from structlog.testing import capture_logs
 
-from clusterkit.catalogue import SERVICE_PREFIX
-from clusterkit.exchange import Deadlines
-from clusterkit.registry import Instance
+from clusterkit.config.catalogue import SERVICE_PREFIX
+from clusterkit.ports.registry import Instance
+from clusterkit.proxy.exchange import Deadlines
+from clusterkit.proxy.upstream import UpstreamPool
+from clusterkit.telemetry.tracing import TraceMiddleware
 from clusterkit.testing import FakeClock, FakeRegistry
-from clusterkit.tracing import TraceMiddleware
-from clusterkit.upstream import UpstreamPool
 from moe_gateway.__main__ import make_app, make_view
 from moe_gateway.experts import ExpertView
 from moe_gateway.settings import GatewaySettings

@@ -9,10 +9,10 @@ import pytest
 import yaml
 from starlette.routing import Route
 
-from clusterkit.catalogue import load_catalogue
-from clusterkit.metrics import Metrics
-from clusterkit.service import Health, control_app
-from clusterkit.settings import ServiceSettings
+from clusterkit.config.catalogue import load_catalogue
+from clusterkit.config.settings import ServiceSettings
+from clusterkit.http.service import Health, control_app
+from clusterkit.telemetry.metrics import Metrics
 from llama_expert.settings import LlamaExpertSettings
 from moe_gateway.settings import GatewaySettings
 from pipecatapp.settings import PipecatappSettings

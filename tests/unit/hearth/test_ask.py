@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from clusterkit.clock import SystemClock
-from clusterkit.local_registry import LocalRegistry
-from clusterkit.registry import Instance
+from clusterkit.http.tokens import ensure_token
+from clusterkit.ports.local_registry import LocalRegistry
+from clusterkit.ports.registry import Instance
 from clusterkit.testing import ScriptedLlm, Turn, scripted_llm
-from clusterkit.tokens import ensure_token
 from hearth.ask import AskError, ask
 from hearth.control import NotRunningError
 from hearth.house import House, find_house

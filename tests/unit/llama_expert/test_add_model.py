@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterkit.catalogue import ModelSpec
+from clusterkit.config.catalogue import ModelSpec
 from clusterkit.errors import HearthError
 from llama_expert.add_model import InvalidModelError, ModelTooLargeError, add_model
 from llama_expert.gguf import MEBIBYTE, OVERHEAD_MB

@@ -3,11 +3,11 @@
 import httpx
 import pytest
 
-from clusterkit.catalogue import ExpertSpec, ModelSpec
-from clusterkit.metrics import Metrics
+from clusterkit.config.catalogue import ExpertSpec, ModelSpec
+from clusterkit.http.tokens import BearerGuard
+from clusterkit.proxy.upstream import UpstreamPool
+from clusterkit.telemetry.metrics import Metrics
 from clusterkit.testing import FakeClock
-from clusterkit.tokens import BearerGuard
-from clusterkit.upstream import UpstreamPool
 from llama_expert.app import ExpertProxy, expert_app, expert_health, instances
 from llama_expert.choose import FileFacts, Reason
 from llama_expert.engines.engine import PythonEngine

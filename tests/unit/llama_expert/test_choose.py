@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterkit.catalogue import ExpertSpec, ModelSpec
+from clusterkit.config.catalogue import ExpertSpec, ModelSpec
 from llama_expert.choose import Assignment, FileFacts, Reason, choose, needed_mb
 
 

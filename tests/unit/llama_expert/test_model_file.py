@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterkit.catalogue import ModelSpec
+from clusterkit.config.catalogue import ModelSpec
 from llama_expert.choose import Reason
 from llama_expert.model_file import VerifiedHashes, find_model, inspect_model
 

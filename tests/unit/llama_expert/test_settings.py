@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from clusterkit.clock import SystemClock
+from clusterkit.config.settings import load_settings
 from clusterkit.errors import SettingsError
-from clusterkit.settings import load_settings
 from llama_expert.__main__ import engine_of, make_supervisor
 from llama_expert.settings import LlamaExpertSettings, default_threads
 

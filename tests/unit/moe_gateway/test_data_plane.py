@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clusterkit.exchange import Deadlines
-from clusterkit.openai_wire import ApiError
-from clusterkit.tokens import ensure_token
+from clusterkit.http.openai_wire import ApiError
+from clusterkit.http.tokens import ensure_token
+from clusterkit.proxy.exchange import Deadlines
 from moe_gateway.data_plane import model_of
 from moe_gateway.settings import GatewaySettings
 from tests.servers.gateway import CHAT, RunningGateway, running_gateway

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from clusterkit.errors import StorageError
-from clusterkit.registry import Instance
+from clusterkit.ports.registry import Instance
 from clusterkit.testing import FakeClock, FakeRegistry
 from moe_gateway.experts import RETRY_S, ExpertView
 from moe_gateway.routing import Naming

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clusterkit.errors import ConfigFileError
-from clusterkit.tokens import ensure_token
+from clusterkit.http.tokens import ensure_token
 from moe_gateway.keys import hash_key, read_keys
 from moe_gateway.settings import GatewaySettings
 from tests.servers.gateway import CHAT, RunningGateway, running_gateway

@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterkit.openai_wire import ApiError
+from clusterkit.http.openai_wire import ApiError
 from moe_gateway.routing import Backend, Naming, RoutingTable, build_table, in_turn, route
 
 NAMING = Naming(

@@ -11,8 +11,8 @@ from alembic.migration import MigrationContext
 
 import pipecatapp
 from clusterkit.errors import StorageError
-from clusterkit.event_log import metadata
-from clusterkit.storage import migrate, open_engine, sqlite_url
+from clusterkit.storage.database import migrate, open_engine, sqlite_url
+from clusterkit.telemetry.event_log import metadata
 
 MIGRATIONS = Path(pipecatapp.__file__).parent / "migrations"
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from clusterkit.config.settings import load_settings
 from clusterkit.errors import SettingsError
-from clusterkit.settings import load_settings
 from pipecatapp.settings import PipecatappSettings
 
 #: variable (after the prefix) → (text in the file, the typed value it becomes)

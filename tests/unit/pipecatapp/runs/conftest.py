@@ -10,12 +10,13 @@ from typing import Any, ClassVar
 import pytest
 
 from clusterkit.clock import Clock, SystemClock
-from clusterkit.event_log import EventLog, metadata
-from clusterkit.events import EventQuery
-from clusterkit.metrics import Metrics
-from clusterkit.storage import Database, sqlite_url
+from clusterkit.llm.chat import ModelReply, ToolRequest
+from clusterkit.storage.database import Database, sqlite_url
+from clusterkit.telemetry.actions import EventQuery
+from clusterkit.telemetry.event_log import EventLog, metadata
+from clusterkit.telemetry.metrics import Metrics
 from clusterkit.testing import FakeRegistry
-from pipecatapp.nodes.base import ModelReply, Node, NodeConfig, ToolRequest
+from pipecatapp.nodes.base import Node, NodeConfig
 from pipecatapp.nodes.registry import BUILT_IN, NodeRegistry
 from pipecatapp.runs.runner import WorkflowRunner
 from pipecatapp.tools.base import Risk, ToolArguments, ToolError, ToolResult

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from openai import AsyncOpenAI
 
+from clusterkit.llm.openai_models import OpenAiModels
 from clusterkit.testing import scripted_llm
-from pipecatapp.nodes.openai_models import OpenAiModels
 from pipecatapp.runs.events import Chunk, Restarted
 from pipecatapp.runs.library import UnknownWorkflowError, WorkflowLibrary
 from pipecatapp.runs.records import RunFailedError

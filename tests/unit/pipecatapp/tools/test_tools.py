@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from clusterkit.errors import StorageError
-from clusterkit.registry import Instance
+from clusterkit.ports.registry import Instance
 from clusterkit.testing import FakeClock, FakeRegistry
 from pipecatapp.tools.base import ToolContext, ToolError
 from pipecatapp.tools.calculator import Calculator

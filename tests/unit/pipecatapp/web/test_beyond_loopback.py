@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from clusterkit.origin_guard import OriginGuard
+from clusterkit.http.origin_guard import OriginGuard
 from tests.servers.agent import RunningAgent
 from tests.unit.pipecatapp.web.conftest import MakeAgent
 

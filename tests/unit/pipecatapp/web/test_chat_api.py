@@ -4,7 +4,7 @@ import orjson
 import pytest
 from openai import APIStatusError, AsyncOpenAI
 
-from clusterkit.openai_wire import chunk, sse, usage
+from clusterkit.http.openai_wire import chunk, sse, usage
 from clusterkit.testing import Turn
 from pipecatapp.web.main_model import MainModel
 from tests.servers.agent import CHAT, RunningAgent, Silence, events_of, question, text_of

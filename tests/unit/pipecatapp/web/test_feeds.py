@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clusterkit.registry import Instance
+from clusterkit.ports.registry import Instance
 from pipecatapp.web.app import STATIC
 from tests.servers.agent import WORKFLOWS, RunningAgent
 from tests.unit.pipecatapp.web.conftest import MakeAgent

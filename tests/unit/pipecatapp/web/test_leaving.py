@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from clusterkit.openai_wire import chunk, sse
+from clusterkit.http.openai_wire import chunk, sse
 from tests.servers.agent import CHAT, RunningAgent, Silence, question, within
 from tests.unit.pipecatapp.web.conftest import MakeAgent
 

@@ -8,7 +8,7 @@ import httpx
 import orjson
 import pytest
 
-from clusterkit.openai_wire import chunk, sse
+from clusterkit.http.openai_wire import chunk, sse
 from tests.servers.agent import RunningAgent, Silence, events_of, text_of, within
 from tests.servers.raw_upstream import EVENT_STREAM, Exchange
 from tests.unit.pipecatapp.web.conftest import MakeAgent

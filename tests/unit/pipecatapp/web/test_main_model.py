@@ -2,7 +2,7 @@
 
 import pytest
 
-from clusterkit.registry import Instance
+from clusterkit.ports.registry import Instance
 from pipecatapp.web.main_model import (
     CHARACTERS_PER_TOKEN_OF_CONTEXT,
     MainModel,

@@ -4,7 +4,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from clusterkit.yaml_file import read_yaml
+from clusterkit.config.yaml_file import read_yaml
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.workflow.schema import file_schema
 

@@ -1,0 +1,1 @@
+"""Consul and Nomad: their clients, and the ports that stand on them."""

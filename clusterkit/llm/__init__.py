@@ -1,0 +1,1 @@
+"""Asking models: the call, the reply, and the client that speaks to the gateway."""

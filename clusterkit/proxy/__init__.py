@@ -1,0 +1,1 @@
+"""Passing requests on to an upstream, byte for byte."""

