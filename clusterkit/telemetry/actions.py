@@ -19,14 +19,14 @@ class ActionType(StrEnum):
     LLM_INFERENCE = "llm_inference"
 
 
-class Phase(StrEnum):
+class ActionPhase(StrEnum):
     """Before or after the action."""
 
     INTENT = "intent"
     OUTCOME = "outcome"
 
 
-class Status(StrEnum):
+class ActionStatus(StrEnum):
     """How an action ended; an intent is `started`."""
 
     STARTED = "started"
@@ -70,7 +70,7 @@ class ActionOutcome(_Strict):
     """One row of the event log."""
 
     event_id: str = Field(min_length=1)  #: the same in intent and outcome
-    phase: Phase
+    phase: ActionPhase
     timestamp: AwareDatetime
     task_id: str = Field(min_length=1)
     agent_id: str = Field(min_length=1)
@@ -79,7 +79,7 @@ class ActionOutcome(_Strict):
     tool_name: str | None = None
     tool_parameters: dict[str, Any] | None = None
     tool_output: Any = None
-    status: Status
+    status: ActionStatus
     error_details: ErrorDetails | None = None
     resource_metrics: ResourceMetrics = ResourceMetrics()
     context_snapshot: ContextSnapshot
@@ -90,12 +90,12 @@ class ActionOutcome(_Strict):
             raise ValueError("tool_name belongs to tool_call events, and each of them has one")
         if self.tool_name is None and (self.tool_parameters is not None or self.tool_output is not None):
             raise ValueError("tool_parameters and tool_output belong to tool_call events")
-        if (self.phase is Phase.INTENT) != (self.status is Status.STARTED):
+        if (self.phase is ActionPhase.INTENT) != (self.status is ActionStatus.STARTED):
             raise ValueError("an intent has the status 'started', an outcome has another one")
-        failed = self.status in (Status.FAILURE, Status.TIMEOUT)
+        failed = self.status in (ActionStatus.FAILURE, ActionStatus.TIMEOUT)
         if failed and self.error_details is None:
             raise ValueError("a failure or timeout needs error_details")
-        if self.status in (Status.STARTED, Status.SUCCESS) and self.error_details is not None:
+        if self.status in (ActionStatus.STARTED, ActionStatus.SUCCESS) and self.error_details is not None:
             raise ValueError(f"a {self.status} event has no error_details")
         return self
 
@@ -108,7 +108,7 @@ class EventQuery(_Strict):
     task_id: str | None = None
     tool_name: str | None = None
     action_type: ActionType | None = None
-    status: Status | None = None
+    status: ActionStatus | None = None
     since: AwareDatetime | None = None
     until: AwareDatetime | None = None
 

@@ -23,13 +23,13 @@ from clusterkit.errors import HearthError, StorageError
 from clusterkit.storage.database import Database
 from clusterkit.telemetry.actions import (
     ActionOutcome,
+    ActionPhase,
+    ActionStatus,
     ActionType,
     ContextSnapshot,
     ErrorDetails,
     EventQuery,
-    Phase,
     ResourceMetrics,
-    Status,
     StoredEvent,
 )
 from clusterkit.telemetry.redaction import redact, redact_text
@@ -124,9 +124,9 @@ class EventLog:
                 entities=tuple(map(redact_text, entities)),
             ),
         }
-        written = self._append(fixed, phase=Phase.INTENT, status=Status.STARTED)
+        written = self._append(fixed, phase=ActionPhase.INTENT, status=ActionStatus.STARTED)
         started, cpu = self._clock.monotonic(), time.process_time()
-        status: Status = Status.SUCCESS
+        status: ActionStatus = ActionStatus.SUCCESS
         failure: Exception | None = None
         try:
             if action_type is ActionType.TOOL_CALL:
@@ -134,18 +134,18 @@ class EventLog:
                 await asyncio.shield(written)
             yield action
         except TimeoutError as error:
-            status, failure = Status.TIMEOUT, error
+            status, failure = ActionStatus.TIMEOUT, error
             raise
         except Exception as error:
-            status, failure = Status.FAILURE, error
+            status, failure = ActionStatus.FAILURE, error
             raise
         except BaseException:
-            status = Status.INTERRUPTED
+            status = ActionStatus.INTERRUPTED
             raise
         finally:
             self._append(
                 fixed,
-                phase=Phase.OUTCOME,
+                phase=ActionPhase.OUTCOME,
                 status=status,
                 error_details=None if failure is None else explain(failure),
                 tool_output=redact(action.result) if tool_name is not None else None,
@@ -204,9 +204,9 @@ class EventLog:
         Returns how many there were. To be called once at start, before any action.
         """
         outcome = events.alias()
-        has_outcome = sa.and_(outcome.c.event_id == events.c.event_id, outcome.c.phase == Phase.OUTCOME)
+        has_outcome = sa.and_(outcome.c.event_id == events.c.event_id, outcome.c.phase == ActionPhase.OUTCOME)
         query = sa.select(events.c.body).where(
-            events.c.phase == Phase.INTENT, ~sa.exists().where(has_outcome)
+            events.c.phase == ActionPhase.INTENT, ~sa.exists().where(has_outcome)
         )
         rows = await self._database.read(lambda connection: connection.execute(query).scalars().all())
         details = ErrorDetails(message="the process ended during the action", code="process_ended")
@@ -214,9 +214,9 @@ class EventLog:
             ActionOutcome(
                 **{
                     **orjson.loads(body),
-                    "phase": Phase.OUTCOME,
+                    "phase": ActionPhase.OUTCOME,
                     "timestamp": self._clock.now(),
-                    "status": Status.INTERRUPTED,
+                    "status": ActionStatus.INTERRUPTED,
                     "error_details": details,
                 }
             )

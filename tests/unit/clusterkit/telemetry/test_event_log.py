@@ -19,7 +19,14 @@ from pydantic import ValidationError
 from clusterkit.clock import SystemClock
 from clusterkit.errors import HearthError, StorageError
 from clusterkit.storage.database import Database, sqlite_url
-from clusterkit.telemetry.actions import ActionOutcome, ActionType, EventQuery, Phase, Status, StoredEvent
+from clusterkit.telemetry.actions import (
+    ActionOutcome,
+    ActionPhase,
+    ActionStatus,
+    ActionType,
+    EventQuery,
+    StoredEvent,
+)
 from clusterkit.telemetry.event_log import EventLog, metadata
 from clusterkit.telemetry.tracing import Trace, use_trace
 from clusterkit.testing import FakeClock
@@ -76,8 +83,8 @@ async def test_every_kind_of_action_leaves_an_intent_and_an_outcome(
         action.tokens(3, 4)
     intent, outcome = await all_of(log)
     assert intent.event_id == outcome.event_id == action.event_id
-    assert (intent.phase, intent.status) == (Phase.INTENT, Status.STARTED)
-    assert (outcome.phase, outcome.status) == (Phase.OUTCOME, Status.SUCCESS)
+    assert (intent.phase, intent.status) == (ActionPhase.INTENT, ActionStatus.STARTED)
+    assert (outcome.phase, outcome.status) == (ActionPhase.OUTCOME, ActionStatus.SUCCESS)
     for event in (intent, outcome):
         assert (event.task_id, event.agent_id, event.trace_id) == ("t1", "a1", "ab" * 16)
         assert (event.action_type, event.tool_name) == (action_type, tool.get("tool_name"))
@@ -111,16 +118,16 @@ class BrokenToolError(HearthError):
 @pytest.mark.parametrize(
     ("raised", "status", "code"),
     [
-        (BrokenToolError("no oil"), Status.FAILURE, "tool_broken"),
-        (KeyError("oil"), Status.FAILURE, "KeyError"),
-        (ValueError(), Status.FAILURE, "ValueError"),
-        (TimeoutError("too slow"), Status.TIMEOUT, "TimeoutError"),
-        (asyncio.CancelledError(), Status.INTERRUPTED, None),
-        (SystemExit(3), Status.INTERRUPTED, None),
+        (BrokenToolError("no oil"), ActionStatus.FAILURE, "tool_broken"),
+        (KeyError("oil"), ActionStatus.FAILURE, "KeyError"),
+        (ValueError(), ActionStatus.FAILURE, "ValueError"),
+        (TimeoutError("too slow"), ActionStatus.TIMEOUT, "TimeoutError"),
+        (asyncio.CancelledError(), ActionStatus.INTERRUPTED, None),
+        (SystemExit(3), ActionStatus.INTERRUPTED, None),
     ],
 )
 async def test_what_goes_wrong_is_recorded_and_raised_on(
-    log: EventLog, raised: BaseException, status: Status, code: str | None
+    log: EventLog, raised: BaseException, status: ActionStatus, code: str | None
 ) -> None:
     with pytest.raises(type(raised)) as caught:
         async with log.action(**TOOL):
@@ -137,7 +144,7 @@ async def test_what_goes_wrong_is_recorded_and_raised_on(
 async def test_a_tool_runs_only_once_its_intent_is_on_disk(log: EventLog, path: Path) -> None:
     async with Database(sqlite_url(path)) as other, log.action(**TOOL):
         seen = await EventLog(other, SystemClock(), counted()).query(EventQuery())
-    assert [event.phase for event in seen] == [Phase.INTENT]
+    assert [event.phase for event in seen] == [ActionPhase.INTENT]
 
 
 async def test_a_tool_does_not_run_when_its_intent_cannot_be_written(path: Path) -> None:
@@ -162,7 +169,7 @@ async def test_an_action_cancelled_while_its_intent_is_written_has_an_outcome(lo
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [event.status for event in await all_of(log)] == [Status.STARTED, Status.INTERRUPTED]
+    assert [event.status for event in await all_of(log)] == [ActionStatus.STARTED, ActionStatus.INTERRUPTED]
 
 
 async def test_actions_that_a_killed_process_left_open_are_closed_once(log: EventLog) -> None:
@@ -174,7 +181,11 @@ async def test_actions_that_a_killed_process_left_open_are_closed_once(log: Even
     assert await log.close_interrupted() == 1
     assert await log.close_interrupted() == 0
     last = (await all_of(log))[-1]
-    assert (last.event_id, last.phase, last.status) == ("left-open", Phase.OUTCOME, Status.INTERRUPTED)
+    assert (last.event_id, last.phase, last.status) == (
+        "left-open",
+        ActionPhase.OUTCOME,
+        ActionStatus.INTERRUPTED,
+    )
     assert last.error_details is not None
     assert last.error_details.code == "process_ended"
 
