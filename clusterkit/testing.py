@@ -25,7 +25,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
 from clusterkit.config.settings import ServiceSettings
-from clusterkit.http.http_server import HttpServer, listen
+from clusterkit.http.listener import HttpServer, listen
 from clusterkit.http.openai_wire import DONE, chunk, completion, error_body, sse, usage
 from clusterkit.ports.jobs import JobError, JobSpec, JobState, JobStatus
 from clusterkit.ports.registry import Instance
@@ -121,14 +121,14 @@ class FakeRegistry:
     ) -> None:
         """See `Registry.heartbeat`."""
         self._enter()
-        known = self._announced.get(instance_id)
-        if known is None:
+        announced = self._announced.get(instance_id)
+        if announced is None:
             return
-        before = known.instance
+        before = announced.instance
         new_meta = before.meta if meta is None else dict(meta)
-        known.instance = replace(before, healthy=healthy, detail=detail, meta=new_meta)
-        known.due = self._clock.monotonic() + known.ttl
-        if known.instance != before:
+        announced.instance = replace(before, healthy=healthy, detail=detail, meta=new_meta)
+        announced.due = self._clock.monotonic() + announced.ttl
+        if announced.instance != before:
             self._bump()
 
     async def deregister(self, instance_id: str) -> None:
@@ -141,8 +141,8 @@ class FakeRegistry:
         """See `Registry.instances`."""
         self._enter()
         self._expire()
-        found = [known.instance for known in self._announced.values()]
-        wanted = [instance for instance in found if service is None or instance.service == service]
+        present = [announced.instance for announced in self._announced.values()]
+        wanted = [instance for instance in present if service is None or instance.service == service]
         return tuple(sorted(wanted, key=lambda instance: (instance.service, instance.id)))
 
     async def wait_for_change(self, index: int, *, timeout: float) -> int:
@@ -157,7 +157,7 @@ class FakeRegistry:
             await self._change_or_lapse(left)
 
     async def _change_or_lapse(self, left: float) -> None:
-        due = [known.due for known in self._announced.values() if known.instance.healthy]
+        due = [announced.due for announced in self._announced.values() if announced.instance.healthy]
         wait = min([left, *(at - self._clock.monotonic() + 0.001 for at in due)])
         changed = asyncio.create_task(self._changed.wait())
         slept = asyncio.create_task(self._clock.sleep(wait))
@@ -169,9 +169,9 @@ class FakeRegistry:
 
     def _expire(self) -> None:
         now = self._clock.monotonic()
-        for known in self._announced.values():
-            if known.instance.healthy and known.due < now:
-                known.instance = replace(known.instance, healthy=False, detail="heartbeat lapsed")
+        for announced in self._announced.values():
+            if announced.instance.healthy and announced.due < now:
+                announced.instance = replace(announced.instance, healthy=False, detail="heartbeat lapsed")
                 self._bump()
 
     async def kv_get(self, key: str) -> str | None:
@@ -217,8 +217,8 @@ class FakeJobs:
 
     async def start(self, spec: JobSpec) -> None:
         """See `Jobs.start`."""
-        known = self.statuses.get(spec.name)
-        if known is not None and known.state is not JobState.STOPPED:
+        status = self.statuses.get(spec.name)
+        if status is not None and status.state is not JobState.STOPPED:
             return
         if spec.name in self.broken:
             raise JobError(f"job {spec.name!r}: there is no program {spec.command[0]!r}")
@@ -228,7 +228,7 @@ class FakeJobs:
 
     async def stop(self, name: str) -> None:
         """See `Jobs.stop`."""
-        status = self._known(name)
+        status = self._status(name)
         self.statuses[name] = replace(status, state=JobState.STOPPED, pid=None, exit_code=0)
 
     async def list(self) -> tuple[JobStatus, ...]:
@@ -237,16 +237,16 @@ class FakeJobs:
 
     async def logs(self, name: str, *, lines: int) -> tuple[str, ...]:
         """See `Jobs.logs`."""
-        self._known(name)
+        self._status(name)
         return tuple(self.written.get(name, [])[-lines:])
 
-    def _known(self, name: str) -> JobStatus:
+    def _status(self, name: str) -> JobStatus:
         if name not in self.statuses:
             raise JobError(f"there is no job {name!r} (known: {', '.join(sorted(self.statuses)) or 'none'})")
         return self.statuses[name]
 
 
-class Turn(BaseModel):
+class ScriptedAnswer(BaseModel):
     """One scripted answer. Without a field, that misbehaviour does not happen."""
 
     model_config = ConfigDict(extra="forbid")
@@ -276,9 +276,9 @@ class ScriptedLlm:
 
 
 @contextmanager
-def scripted_llm(turns: Sequence[Mapping[str, Any] | Turn]) -> Iterator[ScriptedLlm]:
-    """Run a scripted model that gives `turns` in order, the last one for ever after."""
-    plain = [Turn.model_validate(dict(turn)).model_dump() for turn in turns]
+def scripted_llm(answers: Sequence[Mapping[str, Any] | ScriptedAnswer]) -> Iterator[ScriptedLlm]:
+    """Run a scripted model that gives `answers` in order, the last one for ever after."""
+    plain = [ScriptedAnswer.model_validate(dict(answer)).model_dump() for answer in answers]
     with TemporaryDirectory() as folder:
         script = Path(folder) / "script.json"
         script.write_text(json.dumps(plain))
@@ -293,7 +293,7 @@ def scripted_llm(turns: Sequence[Mapping[str, Any] | Turn]) -> Iterator[Scripted
             process.communicate()
 
 
-def scripted_app(turns: Sequence[Turn]) -> FastAPI:
+def scripted_app(answers: Sequence[ScriptedAnswer]) -> FastAPI:
     """The application of a scripted model: OpenAI chat, `/health` and `/script/requests`."""
     app = FastAPI()
     asked: list[dict[str, Any]] = []
@@ -309,22 +309,22 @@ def scripted_app(turns: Sequence[Turn]) -> FastAPI:
     @app.post("/{prefix:path}chat/completions")
     async def chat(request: Request) -> Response:
         body = await request.json()
-        turn = turns[min(len(asked), len(turns) - 1)]
+        answer = answers[min(len(asked), len(answers) - 1)]
         entry: dict[str, Any] = {"body": body, "headers": dict(request.headers), "finished": False}
         asked.append(entry)
-        await asyncio.sleep(turn.stall_seconds)
-        if turn.status != 200:
-            headers = {} if turn.retry_after is None else {"retry-after": str(turn.retry_after)}
-            return JSONResponse(error_body("scripted failure", "server_error"), turn.status, headers)
+        await asyncio.sleep(answer.stall_seconds)
+        if answer.status != 200:
+            headers = {} if answer.retry_after is None else {"retry-after": str(answer.retry_after)}
+            return JSONResponse(error_body("scripted failure", "server_error"), answer.status, headers)
         if body.get("stream"):
-            return StreamingResponse(_stream(turn, body, entry), media_type="text/event-stream")
+            return StreamingResponse(_stream(answer, body, entry), media_type="text/event-stream")
         entry["finished"] = True
-        return JSONResponse(_whole(turn, body))
+        return JSONResponse(_whole(answer, body))
 
     return app
 
 
-def _calls(turn: Turn) -> list[dict[str, Any]]:
+def _calls(answer: ScriptedAnswer) -> list[dict[str, Any]]:
     return [
         {
             "index": index,
@@ -332,38 +332,40 @@ def _calls(turn: Turn) -> list[dict[str, Any]]:
             "type": "function",
             "function": {"name": call["name"], "arguments": json.dumps(call.get("arguments", {}))},
         }
-        for index, call in enumerate(turn.tool_calls)
+        for index, call in enumerate(answer.tool_calls)
     ]
 
 
-def _whole(turn: Turn, body: Mapping[str, Any]) -> dict[str, Any]:
-    made = completion(
+def _whole(answer: ScriptedAnswer, body: Mapping[str, Any]) -> dict[str, Any]:
+    whole = completion(
         id="chatcmpl-scripted",
         model=str(body.get("model")),
         created=0,
-        text=turn.text,
-        finish_reason="tool_calls" if turn.tool_calls else "stop",
-        usage=usage(len(json.dumps(body)) // 4, len(turn.text.split())),
+        text=answer.text,
+        finish_reason="tool_calls" if answer.tool_calls else "stop",
+        usage=usage(len(json.dumps(body)) // 4, len(answer.text.split())),
     )
-    if turn.tool_calls:
-        made["choices"][0]["message"]["tool_calls"] = _calls(turn)
-    return made
+    if answer.tool_calls:
+        whole["choices"][0]["message"]["tool_calls"] = _calls(answer)
+    return whole
 
 
-async def _stream(turn: Turn, body: Mapping[str, Any], entry: dict[str, Any]) -> AsyncIterator[bytes]:
+async def _stream(
+    answer: ScriptedAnswer, body: Mapping[str, Any], entry: dict[str, Any]
+) -> AsyncIterator[bytes]:
     shared: dict[str, Any] = {"id": "chatcmpl-scripted", "model": str(body.get("model")), "created": 0}
-    words = turn.text.split(" ") if turn.text else []
+    words = answer.text.split(" ") if answer.text else []
     pieces = [word if index == 0 else f" {word}" for index, word in enumerate(words)]
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
     deltas += [{"content": piece} for piece in pieces]
-    if turn.tool_calls:
-        deltas.append({"tool_calls": _calls(turn)})
+    if answer.tool_calls:
+        deltas.append({"tool_calls": _calls(answer)})
     for number, delta in enumerate(deltas):
-        if turn.cut_after is not None and number >= turn.cut_after:
+        if answer.cut_after is not None and number >= answer.cut_after:
             raise ConnectionAbortedError("scripted cut")
         yield sse(chunk(**shared, delta=delta))
-        await asyncio.sleep(turn.gap_seconds)
-    yield sse(chunk(**shared, delta={}, finish_reason="tool_calls" if turn.tool_calls else "stop"))
+        await asyncio.sleep(answer.gap_seconds)
+    yield sse(chunk(**shared, delta={}, finish_reason="tool_calls" if answer.tool_calls else "stop"))
     options = body.get("stream_options") or {}
     if options.get("include_usage"):
         counted = usage(len(json.dumps(body)) // 4, len(words))
@@ -373,12 +375,12 @@ async def _stream(turn: Turn, body: Mapping[str, Any], entry: dict[str, Any]) ->
 
 
 def _main(script: Path) -> None:
-    turns = [Turn.model_validate(turn) for turn in json.loads(script.read_text())]
+    answers = [ScriptedAnswer.model_validate(answer) for answer in json.loads(script.read_text())]
     opened = listen(ServiceSettings(), "", authenticated=False)
     port = opened.getsockname()[1]
     sys.stdout.write(json.dumps({"listening": f"http://127.0.0.1:{port}"}) + "\n")
     sys.stdout.flush()
-    HttpServer(scripted_app(turns), grace_seconds=0).run(sockets=[opened])
+    HttpServer(scripted_app(answers), grace_seconds=0).run(sockets=[opened])
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ from fastapi import FastAPI
 from clusterkit.clock import SystemClock
 from clusterkit.config.settings import environment, load_settings
 from clusterkit.errors import HearthError
-from clusterkit.http.http_server import HttpServer
+from clusterkit.http.control_app import control_app
+from clusterkit.http.health import Health
+from clusterkit.http.listener import HttpServer
 from clusterkit.http.openai_wire import ApiError
 from clusterkit.http.process import run
-from clusterkit.http.service import Health, control_app
 from clusterkit.ports.jobs import Jobs
 from clusterkit.ports.local_jobs import LocalJobs
 from clusterkit.telemetry.logs import configure_logging

@@ -15,7 +15,7 @@ from rich.text import Text
 from clusterkit.clock import SystemClock
 from clusterkit.config.settings import ServiceSettings, load_settings
 from clusterkit.errors import HearthError
-from clusterkit.http.http_server import listen
+from clusterkit.http.listener import listen
 from clusterkit.ports.jobs import JobState, JobStatus
 from clusterkit.ports.local_jobs import last_lines
 from clusterkit.telemetry.logs import configure_logging

@@ -10,8 +10,9 @@ from clusterkit.config.catalogue import Catalogue, ExpertSpec, ModelSpec, load_c
 from clusterkit.config.settings import environment, load_settings
 from clusterkit.config.suggest import suggest
 from clusterkit.errors import SettingsError
+from clusterkit.http.health import Health
 from clusterkit.http.process import run
-from clusterkit.http.service import Health, serve
+from clusterkit.http.serve import serve
 from clusterkit.http.tokens import BearerGuard, ensure_token, service_token
 from clusterkit.ports.registry import Instance
 from clusterkit.proxy.exchange import Deadlines

@@ -12,12 +12,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from clusterkit.clock import Clock
 from clusterkit.config.catalogue import SERVICE_PREFIX
 from clusterkit.http.answers import Headers, send_error
+from clusterkit.http.control_app import control_app
+from clusterkit.http.health import Check, Health
 from clusterkit.http.openai_wire import CLIENT_LEFT, ApiError
 from clusterkit.http.request_body import MAX_BODY_BYTES, read_body
-from clusterkit.http.service import Check, Health, control_app
 from clusterkit.ports.registry import Instance
 from clusterkit.proxy.exchange import UpstreamBroken, UpstreamError, UpstreamRequest
-from clusterkit.proxy.forward import as_api_error, forward
+from clusterkit.proxy.forward import forward, upstream_failure
 from clusterkit.proxy.upstream import UpstreamPool
 from clusterkit.telemetry.metrics import Metrics, exemplar
 from clusterkit.telemetry.tracing import child_traceparent
@@ -100,7 +101,7 @@ class ExpertProxy:
         gone = isinstance(error, UpstreamBroken) and not error.started
         if gone or error.nothing_sent:
             return _not_ready(self._supervisor.state(state.expert))
-        return as_api_error(error)
+        return upstream_failure(error)
 
     def _request(self, server: ModelServer, path: str, scope: Scope, body: bytes) -> UpstreamRequest:
         passed: dict[bytes, bytes] = {b"content-type": b"application/json"}

@@ -10,8 +10,9 @@ from clusterkit.clock import Clock, SystemClock
 from clusterkit.cluster.open_registry import open_registry
 from clusterkit.config.catalogue import SERVICE_PREFIX, load_catalogue
 from clusterkit.config.settings import load_settings
+from clusterkit.http.health import Health
 from clusterkit.http.process import run
-from clusterkit.http.service import Health, serve
+from clusterkit.http.serve import serve
 from clusterkit.http.tokens import service_token
 from clusterkit.ports.registry import Registry
 from clusterkit.proxy.exchange import Deadlines
@@ -41,14 +42,14 @@ class TwoPlanes:
 
 def make_view(settings: GatewaySettings, registry: Registry, clock: Clock) -> ExpertView:
     """The live view for `settings`. Raises `ConfigFileError` when the catalogue is malformed."""
-    known = load_catalogue(settings.models_file).experts if settings.models_file else ()
+    catalogued = load_catalogue(settings.models_file).experts if settings.models_file else ()
     naming = Naming(
         agent_model=settings.agent_model,
         agent_service=settings.agent_service,
         default_expert=settings.default_expert,
         expert_prefix=SERVICE_PREFIX,
     )
-    return ExpertView(registry, clock, naming, known)
+    return ExpertView(registry, clock, naming, catalogued)
 
 
 def make_app(settings: GatewaySettings, view: ExpertView, pool: UpstreamPool, clock: Clock) -> ASGIApp:

@@ -7,7 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
-from clusterkit.http.service import Check, Health, control_app
+from clusterkit.http.control_app import control_app
+from clusterkit.http.health import Check, Health
 from clusterkit.telemetry.metrics import Metrics
 from moe_gateway.experts import ExpertView
 from moe_gateway.routing import RoutingTable, not_found

@@ -17,7 +17,7 @@ from clusterkit.http.answers import Headers, send_answer, send_error
 from clusterkit.http.openai_wire import CLIENT_LEFT, ApiError
 from clusterkit.http.request_body import read_body
 from clusterkit.proxy.exchange import UpstreamError, UpstreamRequest
-from clusterkit.proxy.forward import Forwarded, UpstreamUnavailable, as_api_error, forward
+from clusterkit.proxy.forward import Forwarded, UpstreamUnavailable, forward, upstream_failure
 from clusterkit.proxy.upstream import UpstreamPool
 from clusterkit.telemetry.metrics import Metrics, exemplar
 from clusterkit.telemetry.tracing import child_traceparent, current_trace
@@ -85,9 +85,9 @@ class DataPlane:
             return
         name = model_of(body)
         table = self._table()
-        found = table.find(name)
-        if found is not None:
-            record.model, record.service = found.name, found.service
+        named = table.find(name)
+        if named is not None:
+            record.model, record.service = named.name, named.service
         target = route(table, name)
         headers = self._headers(scope, target)
         try:
@@ -106,7 +106,7 @@ class DataPlane:
             await send_answer(send, 503, _with_retry_after(refused.headers), refused.body)
             return
         except UpstreamError as error:
-            raise as_api_error(error) from error
+            raise upstream_failure(error) from error
         record.status = CLIENT_LEFT if done.outcome == "client_left" else done.status
         record.outcome = done.outcome
 

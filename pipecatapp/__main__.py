@@ -17,8 +17,9 @@ from starlette.types import ASGIApp
 from clusterkit.clock import Clock, SystemClock
 from clusterkit.cluster.open_registry import open_registry
 from clusterkit.config.settings import load_settings
+from clusterkit.http.health import HealthProbe
 from clusterkit.http.process import run
-from clusterkit.http.service import HealthProbe, serve
+from clusterkit.http.serve import serve
 from clusterkit.http.tokens import BearerGuard, service_token
 from clusterkit.llm.gateway import GatewayClient
 from clusterkit.llm.openai_models import OpenAiModels

@@ -85,7 +85,7 @@ class Reading(Generic[Value]):
 class Reply:
     """A good answer of an agent."""
 
-    said: str  #: to what, for messages
+    endpoint: str  #: product, method and address that gave it, for messages
     headers: Mapping[str, str]
     body: bytes
 
@@ -94,7 +94,7 @@ class Reply:
         try:
             value = parse(orjson.loads(self.body))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RejectedError(f"{self.said}: an answer that cannot be understood: {error!r}") from error
+            raise RejectedError(f"{self.endpoint}: an answer that cannot be understood: {error!r}") from error
         return Reading(value, self.index, self._header("knownleader") != "false", self._last_contact())
 
     @property
@@ -143,8 +143,8 @@ class TokenFile:
         if self._path is None:
             return ""
         try:
-            found = self._path.stat()
-            seen = (found.st_ino, found.st_mtime_ns, found.st_size)
+            stat = self._path.stat()
+            seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
             if seen != self._seen:
                 token = self._path.read_text(encoding="ascii").strip()
                 if not token or not token.isprintable():
@@ -183,8 +183,8 @@ class AgentHttp:
         try:
             return ssl.create_default_context(cafile=self._access.ca_file)
         except (OSError, ssl.SSLError) as error:
-            said = f"{self._product}: {self._access.ca_file} is not usable as an authority: {error}"
-            raise UnreachableError(said) from error
+            message = f"{self._product}: {self._access.ca_file} is not usable as an authority: {error}"
+            raise UnreachableError(message) from error
 
     async def call(
         self,
@@ -197,18 +197,18 @@ class AgentHttp:
         deadline: float = DEADLINE_SECONDS,
     ) -> Reply:
         """One call; `body` is sent as JSON, `content` as it is. Raises `AgentError`."""
-        said = self._said(method, path)
+        endpoint = self._endpoint(method, path)
         try:
             async with asyncio.timeout(deadline):
                 request = await self._request(method, path, params, body, content)
                 answer = await self._opened().send(request)
         except TimeoutError as error:
-            raise UnreachableError(f"{said}: no answer within {deadline:g} s") from error
+            raise UnreachableError(f"{endpoint}: no answer within {deadline:g} s") from error
         except httpx.HTTPError as error:
-            raise UnreachableError(f"{said}: {error or type(error).__name__}") from error
+            raise UnreachableError(f"{endpoint}: {error or type(error).__name__}") from error
         if answer.status_code >= 400:
-            raise _failure(said, answer.status_code, answer.text)
-        return Reply(said, answer.headers, answer.content)
+            raise _failure(endpoint, answer.status_code, answer.text)
+        return Reply(endpoint, answer.headers, answer.content)
 
     async def read(
         self, path: str, wait: Wait | None = None, *, stale: bool = True, **params: str | int
@@ -224,21 +224,23 @@ class AgentHttp:
         self, path: str, *, params: Params, silence: float
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """The lines of an endless answer; `silence` seconds without one break it. Raises `AgentError`."""
-        said = self._said("GET", path)
+        endpoint = self._endpoint("GET", path)
         try:
             async with asyncio.timeout(DEADLINE_SECONDS):
                 request = await self._request("GET", path, params, None, None)
                 answer = await self._opened().send(request, stream=True)
         except TimeoutError as error:
-            raise UnreachableError(f"{said}: no answer within {DEADLINE_SECONDS:g} s") from error
+            raise UnreachableError(f"{endpoint}: no answer within {DEADLINE_SECONDS:g} s") from error
         except httpx.HTTPError as error:
-            raise UnreachableError(f"{said}: {error or type(error).__name__}") from error
+            raise UnreachableError(f"{endpoint}: {error or type(error).__name__}") from error
         try:
             if answer.status_code >= 400:
-                raise _failure(said, answer.status_code, (await answer.aread()).decode("utf-8", "replace"))
-            yield _lines(answer, said, silence)
+                raise _failure(
+                    endpoint, answer.status_code, (await answer.aread()).decode("utf-8", "replace")
+                )
+            yield _lines(answer, endpoint, silence)
         except httpx.HTTPError as error:
-            raise UnreachableError(f"{said}: {error or type(error).__name__}") from error
+            raise UnreachableError(f"{endpoint}: {error or type(error).__name__}") from error
         finally:
             await answer.aclose()
 
@@ -259,7 +261,7 @@ class AgentHttp:
             method, f"{self._access.url}{path}", params=params, content=content, headers=headers
         )
 
-    def _said(self, method: str, path: str) -> str:
+    def _endpoint(self, method: str, path: str) -> str:
         return f"{self._product}: {method} {self._access.url}{path}"
 
     def _opened(self) -> httpx.AsyncClient:
@@ -268,7 +270,7 @@ class AgentHttp:
         return self._client
 
 
-async def _lines(answer: httpx.Response, said: str, silence: float) -> AsyncIterator[bytes]:
+async def _lines(answer: httpx.Response, endpoint: str, silence: float) -> AsyncIterator[bytes]:
     pieces = answer.aiter_bytes()
     held = b""
     while True:
@@ -276,7 +278,7 @@ async def _lines(answer: httpx.Response, said: str, silence: float) -> AsyncIter
             async with asyncio.timeout(silence):
                 piece = await anext(pieces, b"")
         except TimeoutError as error:
-            raise UnreachableError(f"{said}: silent for {silence:g} s") from error
+            raise UnreachableError(f"{endpoint}: silent for {silence:g} s") from error
         if not piece:
             return
         *whole, held = (held + piece).split(b"\n")
@@ -284,9 +286,9 @@ async def _lines(answer: httpx.Response, said: str, silence: float) -> AsyncIter
             yield line
 
 
-def _failure(said: str, status: int, text: str) -> AgentError:
+def _failure(endpoint: str, status: int, text: str) -> AgentError:
     complaint = " ".join(text.split())[:LONGEST_BODY_SHOWN] or "no reason given"
-    message = f"{said}: {status}, {complaint}"
+    message = f"{endpoint}: {status}, {complaint}"
     if "No cluster leader" in text or "leader unknown" in text.lower():
         return NoLeaderError(message)
     kinds: dict[int, type[AgentError]] = {401: RefusedError, 403: RefusedError, 404: NotFoundError}

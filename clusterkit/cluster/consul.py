@@ -104,8 +104,8 @@ class Consul:
     async def members(self) -> tuple[Member, ...]:
         """All agents that gossip knows, by name."""
         reply = await self._http.call("GET", "/v1/agent/members")
-        found = reply.read(lambda rows: [_member(row) for row in rows]).value
-        return tuple(sorted(found, key=lambda member: member.name))
+        members = reply.read(lambda rows: [_member(row) for row in rows]).value
+        return tuple(sorted(members, key=lambda member: member.name))
 
     async def node_name(self) -> str:
         """What the agent that is asked calls its host."""
@@ -198,7 +198,7 @@ class Consul:
             "Behavior": "delete",
         }
         reply = await self._http.call("PUT", "/v1/session/create", body=body)
-        return reply.read(lambda said: str(said["ID"])).value
+        return reply.read(lambda answer: str(answer["ID"])).value
 
     async def renew_session(self, session: str) -> None:
         """Renew a session. Raises `NotFoundError` when it has ended."""

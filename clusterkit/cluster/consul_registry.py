@@ -88,24 +88,24 @@ class ConsulRegistry:
         self, instance_id: str, *, healthy: bool, detail: str = "", meta: Mapping[str, str] | None = None
     ) -> None:
         """See `Registry.heartbeat`."""
-        known = self._announced.get(instance_id)
-        if known is None:
+        announced = self._announced.get(instance_id)
+        if announced is None:
             return
-        new_meta = known.instance.meta if meta is None else dict(meta)
-        now = replace(known.instance, healthy=healthy, detail=detail, meta=new_meta)
+        new_meta = announced.instance.meta if meta is None else dict(meta)
+        now = replace(announced.instance, healthy=healthy, detail=detail, meta=new_meta)
         if self._announce == "nomad":
             await self._tag(now)
-        elif now != known.instance or not await self._renew(now):
-            await self._tell(now, known.ttl)
-        known.instance = now
+        elif now != announced.instance or not await self._renew(now):
+            await self._tell(now, announced.ttl)
+        announced.instance = now
 
     async def deregister(self, instance_id: str) -> None:
         """See `Registry.deregister`."""
-        known = self._announced.pop(instance_id, None)
+        announced = self._announced.pop(instance_id, None)
         if self._announce == "self":
             await self._consul.deregister_service(instance_id)
-            if known is not None:
-                await self._settled(known.instance.service, instance_id, None)
+            if announced is not None:
+                await self._settled(announced.instance.service, instance_id, None)
 
     async def _tell(self, instance: Instance, ttl: float) -> None:
         # Whole, at every change: an agent passes a new definition on at once, but keeps back for
@@ -144,8 +144,8 @@ class ConsulRegistry:
         while (left := until - self._clock.monotonic()) > 0:
             wait = Wait(index=index, seconds=left) if index else None
             reading = await self._consul.service(service, wait=wait, stale=False)
-            found = {entry.id: _instance(entry) for entry in reading.value}.get(instance_id)
-            if found == wanted:
+            present = {entry.id: _instance(entry) for entry in reading.value}.get(instance_id)
+            if present == wanted:
                 return
             index = reading.index
         log.warning("announcement_not_passed_on", instance=instance_id, after_s=SETTLE_SECONDS)
@@ -173,20 +173,20 @@ class ConsulRegistry:
         """See `Registry.instances`; while the agent cannot be reached, what was so a moment ago."""
         now = self._clock.monotonic()
         try:
-            found = await self._read_instances(service)
+            present = await self._read_instances(service)
         except UnreachableError:
             at, remembered = self._remembered.get(service, (float("-inf"), ()))
             if now - at > REMEMBERED_SECONDS:
                 raise
             return remembered
-        self._remembered[service] = (now, found)
-        return found
+        self._remembered[service] = (now, present)
+        return present
 
     async def _read_instances(self, service: str | None) -> tuple[Instance, ...]:
         names = [service] if service is not None else await self._names()
-        found = await asyncio.gather(*(self._entries(name) for name in names))
+        by_name = await asyncio.gather(*(self._entries(name) for name in names))
         mine = [
-            self._reached(_instance(entry)) for entries in found for entry in entries if TAG in entry.tags
+            self._reached(_instance(entry)) for entries in by_name for entry in entries if TAG in entry.tags
         ]
         return tuple(sorted(mine, key=lambda instance: (instance.service, instance.id)))
 

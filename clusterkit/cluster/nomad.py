@@ -115,7 +115,7 @@ class Nomad:
         if only_at is not None:
             body |= {"EnforceIndex": True, "JobModifyIndex": only_at}
         reply = await self.http.call("POST", "/v1/jobs", body=body, deadline=PARSE_SECONDS)
-        return reply.read(lambda said: int(said["JobModifyIndex"])).value
+        return reply.read(lambda answer: int(answer["JobModifyIndex"])).value
 
     async def stop_job(self, job_id: str, *, purge: bool = False) -> None:
         """Stop a job; with `purge` also forget it. An unknown one is ignored."""
@@ -136,9 +136,7 @@ class Nomad:
     async def allocations(self, job_id: str, *, wait: Wait | None = None) -> Reading[tuple[Allocation, ...]]:
         """Every allocation of a job that Nomad still knows, the newest last."""
         reply = await self.http.read(f"/v1/job/{_part(job_id)}/allocations", wait, all="true")
-        return reply.read(
-            lambda rows: tuple(sorted(map(allocation, rows), key=lambda found: found.create_index))
-        )
+        return reply.read(lambda rows: tuple(sorted(map(allocation, rows), key=lambda one: one.create_index)))
 
     async def restart_allocation(self, allocation_id: str) -> None:
         """End an allocation's tasks and start them again on the same host."""

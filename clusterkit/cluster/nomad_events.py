@@ -76,16 +76,16 @@ def _items(line: bytes, position: _Position) -> list[ClusterEvent | Resync]:
     if "Index" not in batch:
         return []  # a sign of life
     index = int(batch["Index"])
-    found: list[ClusterEvent | Resync] = []
+    items: list[ClusterEvent | Resync] = []
     if not position.resumed:
         position.resumed = True
         if index == position.index:
             return []
-        found.append(Resync(f"events between {position.index} and {index} may be missing"))
+        items.append(Resync(f"events between {position.index} and {index} may be missing"))
     elif index < position.index:
-        found.append(Resync(f"the index went back from {position.index} to {index}"))
+        items.append(Resync(f"the index went back from {position.index} to {index}"))
     position.index = index
-    return [*found, *(_event(index, row) for row in batch.get("Events") or ())]
+    return [*items, *(_event(index, row) for row in batch.get("Events") or ())]
 
 
 def _event(index: int, row: Mapping[str, Any]) -> ClusterEvent:

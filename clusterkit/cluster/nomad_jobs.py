@@ -30,17 +30,17 @@ class NomadJobs:
 
     async def start(self, spec: JobSpec) -> None:
         """See `Jobs.start`."""
-        known = await self._summary(spec.name)
-        if known is not None and not known.stopped:
+        job = await self._summary(spec.name)
+        if job is not None and not job.stopped:
             return
         try:
             registered = await self._nomad.register_job(_raw_exec(spec, self._user))
-            found = await self._wait_until_started(spec.name, registered)
+            newest = await self._wait_until_started(spec.name, registered)
         except AgentError as error:
             raise JobError(f"job {spec.name!r} cannot be started: {error}") from error
-        if found is not None and found.client_status == "running":
+        if newest is not None and newest.client_status == "running":
             return
-        problem = "Nomad found no host for it" if found is None else _last_words(found)
+        problem = "Nomad found no host for it" if newest is None else _last_words(newest)
         await self._nomad.stop_job(spec.name, purge=True)
         if "could not be found" in problem:
             problem = f"there is no program {spec.command[0]!r}"
@@ -48,12 +48,12 @@ class NomadJobs:
 
     async def stop(self, name: str) -> None:
         """See `Jobs.stop`."""
-        await self._known(name)
+        await self._require(name)
         await self._nomad.stop_job(name)
         index, until = 0, self._clock.monotonic() + STOP_SECONDS
         while True:
             reading = await self._nomad.allocations(name, wait=self._wait(index, until))
-            if all(found.ended for found in reading.value):
+            if all(allocation.ended for allocation in reading.value):
                 return
             if self._clock.monotonic() >= until:
                 raise JobError(f"job {name!r} has not ended after {STOP_SECONDS:g} s")
@@ -66,7 +66,7 @@ class NomadJobs:
 
     async def logs(self, name: str, *, lines: int) -> tuple[str, ...]:
         """See `Jobs.logs`: what the newest instance wrote, its errors after all else."""
-        await self._known(name)
+        await self._require(name)
         reading = await self._nomad.allocations(name)
         if not reading.value or lines <= 0:
             return ()
@@ -80,7 +80,7 @@ class NomadJobs:
 
     async def follow(self, name: str) -> AsyncIterator[str]:
         """What the newest instance of a job writes to stderr from now on. Raises `JobError`."""
-        await self._known(name)
+        await self._require(name)
         reading = await self._nomad.allocations(name)
         if not reading.value:
             return
@@ -90,10 +90,10 @@ class NomadJobs:
                 async for line in lines:
                     yield line.decode("utf-8", "replace")
 
-    async def _known(self, name: str) -> None:
+    async def _require(self, name: str) -> None:
         if await self._summary(name) is None:
-            known = ", ".join(job.id for job in (await self._nomad.jobs()).value) or "none"
-            raise JobError(f"there is no job {name!r} (known: {known})")
+            names = ", ".join(job.id for job in (await self._nomad.jobs()).value) or "none"
+            raise JobError(f"there is no job {name!r} (known: {names})")
 
     async def _summary(self, name: str) -> JobSummary | None:
         try:
@@ -119,8 +119,8 @@ class NomadJobs:
         return Wait(index=index, seconds=left) if index and left > 0 else None
 
     async def _status(self, job: JobSummary) -> JobStatus:
-        found = (await self._nomad.allocations(job.id)).value
-        current = [one for one in found if not one.ended] or list(found[-1:])
+        allocations = (await self._nomad.allocations(job.id)).value
+        current = [one for one in allocations if not one.ended] or list(allocations[-1:])
         running = any(one.client_status == "running" for one in current)
         codes = [task.exit_code for one in reversed(current) for task in one.tasks.values()]
         over = job.stopped or (job.type == "batch" and job.status == "dead")
@@ -133,18 +133,18 @@ class NomadJobs:
         )
 
 
-def _running_first(found: Sequence[Allocation]) -> list[Allocation]:
-    return sorted(found, key=lambda one: (one.client_status != "running", -one.create_index))
+def _running_first(allocations: Sequence[Allocation]) -> list[Allocation]:
+    return sorted(allocations, key=lambda one: (one.client_status != "running", -one.create_index))
 
 
-def _last_words(found: Allocation) -> str:
+def _last_words(allocation: Allocation) -> str:
     failures = [
         event.message
-        for task in found.tasks.values()
+        for task in allocation.tasks.values()
         for event in task.events
         if event.type in ("Driver Failure", "Setup Failure", "Terminated")
     ]
-    return failures[-1] if failures else f"its allocation is {found.client_status}"
+    return failures[-1] if failures else f"its allocation is {allocation.client_status}"
 
 
 def _raw_exec(spec: JobSpec, user: str) -> dict[str, Any]:

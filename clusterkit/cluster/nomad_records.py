@@ -174,8 +174,8 @@ def plan(row: Mapping[str, Any]) -> Plan:
 
 def _why(metrics: Mapping[str, Any]) -> str:
     reasons = {**(metrics.get("ConstraintFiltered") or {}), **(metrics.get("DimensionExhausted") or {})}
-    said = ", ".join(f"{reason} on {hosts} hosts" for reason, hosts in reasons.items())
-    return said or f"{metrics.get('NodesEvaluated', 0)} hosts looked at"
+    refusals = ", ".join(f"{reason} on {hosts} hosts" for reason, hosts in reasons.items())
+    return refusals or f"{metrics.get('NodesEvaluated', 0)} hosts looked at"
 
 
 def deployment(row: Mapping[str, Any]) -> Deployment:

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from clusterkit.config.suggest import closest, suggest
-from clusterkit.config.yaml_file import Location, YamlDocument, describe, read_yaml
+from clusterkit.config.yaml_file import Location, YamlDocument, describe_problem, read_yaml
 from clusterkit.errors import ConfigFileError
 
 SERVICE_PREFIX = "expert-"  #: an expert's service name in the registry is this plus its name
@@ -216,7 +216,7 @@ def _location(problem: Any) -> Location:
 def _describe(problem: Any) -> str:
     where = problem["loc"]
     owner: type[BaseModel] = ModelSpec if len(where) > 1 else CatalogueFile
-    return describe({**problem, "loc": where[-1:]}, owner)
+    return describe_problem({**problem, "loc": where[-1:]}, owner)
 
 
 def _read_toml(path: Path) -> tuple[str, dict[str, Any]]:

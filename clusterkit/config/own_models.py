@@ -42,8 +42,8 @@ def remove_own_model(path: Path, expert: str, name: str) -> None:
     entries = _entries(path, experts, expert)
     kept = [entry for entry in entries if entry.get("name") != name]
     if len(kept) == len(entries):
-        known = ", ".join(str(entry.get("name")) for entry in entries) or "none"
-        raise OwnModelError(f"{path}: {expert} has no own model {name!r} (own models: {known})")
+        names = ", ".join(str(entry.get("name")) for entry in entries) or "none"
+        raise OwnModelError(f"{path}: {expert} has no own model {name!r} (own models: {names})")
     if kept:
         experts[expert] = _array(kept)
     else:

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from clusterkit.config.yaml_file import describe
+from clusterkit.config.yaml_file import describe_problem
 from clusterkit.errors import SettingsError
 
 Settings = TypeVar("Settings", bound=BaseSettings)
@@ -47,7 +47,7 @@ class ServiceSettings(BaseSettings):
         description="State folder of this Hearth: registry, secrets, databases and logs live under it.",
     )
     secrets_dir: Path = Field(
-        default_factory=lambda told: told["home"] / "secrets",
+        default_factory=lambda values: values["home"] / "secrets",
         description="Folder of the tokens between services, one file NAME.token each, readable by the "
         "owner alone (default: secrets in the state folder).",
     )
@@ -171,9 +171,8 @@ def _problem(cls: type[BaseSettings], prefix: str, problem: Any, values: Mapping
     default = ""
     if field is not None and not field.is_required() and not secret and not _takes_others(field):
         default = f" (default {field.get_default(call_default_factory=True)!s})"
-    return (
-        f"{shown}: {describe({**problem, 'input': ...}) if not valid else 'is not allowed'}{valid}{default}"
-    )
+    complaint = "is not allowed" if valid else describe_problem({**problem, "input": ...})
+    return f"{shown}: {complaint}{valid}{default}"
 
 
 def _takes_others(field: FieldInfo) -> bool:

@@ -1,17 +1,17 @@
-"""Did you mean …? The one place that compares an unknown word with the known ones."""
+"""Did you mean …? The one place that compares an unknown word with those there are."""
 
 import difflib
 from collections.abc import Iterable
 
 
-def closest(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """The known word that looks most like `word`; None when none reaches `cutoff` (a ratio of difflib)."""
-    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)), None)
+def closest(word: str, choices: Iterable[str], *, cutoff: float = 0.6) -> str | None:
+    """The choice that looks most like `word`; None when none reaches `cutoff` (a ratio of difflib)."""
+    return next(iter(difflib.get_close_matches(word, list(choices), n=1, cutoff=cutoff)), None)
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """' (did you mean …? known: …)' for an unknown `word`, or '' when nothing is known."""
-    ordered = sorted(known)
+def suggest(word: str, choices: Iterable[str]) -> str:
+    """' (did you mean …? known: …)' for an unknown `word`, or '' without `choices`."""
+    ordered = sorted(choices)
     if not ordered:
         return ""
     close = closest(word, ordered)

@@ -115,22 +115,22 @@ def validate(model: type[Model], document: YamlDocument) -> Model:
         return model.model_validate(document.data)
     except ValidationError as error:
         first = error.errors()[0]
-        raise document.error(tuple(first["loc"]), describe(first, model)) from error
+        raise document.error(tuple(first["loc"]), describe_problem(first, model)) from error
 
 
-def describe(problem: Mapping[str, Any], model: type[BaseModel] | None = None) -> str:
+def describe_problem(problem: Mapping[str, Any], model: type[BaseModel] | None = None) -> str:
     """One pydantic complaint as a sentence that says what was found and what was expected."""
     kind, where = problem["type"], problem["loc"]
     if kind == "extra_forbidden":
-        return f"unknown key {where[-1]!r}{suggest(str(where[-1]), _known_keys(model, where))}"
+        return f"unknown key {where[-1]!r}{suggest(str(where[-1]), _valid_keys(model, where))}"
     if kind == "missing":
         return f"missing key {where[-1]!r}"
-    found = problem.get("input")
-    shown = f" (found {found!r})" if isinstance(found, str | int | float | bool) or found is None else ""
+    value = problem.get("input")
+    shown = f" (found {value!r})" if isinstance(value, str | int | float | bool) or value is None else ""
     return f"{str(problem['msg']).removeprefix('Value error, ')}{shown}"
 
 
-def _known_keys(model: type[BaseModel] | None, where: Location) -> list[str]:
+def _valid_keys(model: type[BaseModel] | None, where: Location) -> list[str]:
     if model is None or len(where) != 1:
         return []
     return list(model.model_fields)

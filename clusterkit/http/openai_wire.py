@@ -146,14 +146,14 @@ def chunk(
     choices: Sequence[Mapping[str, Any]] = (
         [] if delta is None else [{"index": 0, "delta": dict(delta), "finish_reason": finish_reason}]
     )
-    made: dict[str, Any] = {
+    body: dict[str, Any] = {
         "id": id,
         "object": "chat.completion.chunk",
         "created": created,
         "model": model,
         "choices": choices,
     }
-    return made if usage is None else {**made, "usage": dict(usage)}
+    return body if usage is None else {**body, "usage": dict(usage)}
 
 
 def sse(event: Mapping[str, Any]) -> bytes:

@@ -18,26 +18,26 @@ class GatewayClient:
     ) -> None:
         """`token` is what the gateway asks callers for; `http` is closed by whoever made it."""
         self._registry, self._service, self._token, self._http = registry, service, token, http
-        self._known: dict[str, AsyncOpenAI] = {}
+        self._clients: dict[str, AsyncOpenAI] = {}
         self._turn = 0
 
     async def connect(self) -> AsyncOpenAI:
         """The client to use for the next call. Raises `ModelError` when no gateway is healthy."""
-        found = await self._registry.instances(self._service)
-        urls = [one.url for one in found if one.healthy]
+        gateways = await self._registry.instances(self._service)
+        urls = [one.url for one in gateways if one.healthy]
         if not urls:
-            detail = found[0].detail if found else "it has not announced itself"
+            detail = gateways[0].detail if gateways else "it has not announced itself"
             problem = f"{self._service} is not healthy: {detail}"
             raise ModelError(ModelProblem.OVERLOADED, problem, retry_after=2)
-        self._known = {url: client for url, client in self._known.items() if url in urls}
+        self._clients = {url: client for url, client in self._clients.items() if url in urls}
         self._turn += 1
         url = urls[self._turn % len(urls)]
-        if url not in self._known:
-            self._known[url] = AsyncOpenAI(
+        if url not in self._clients:
+            self._clients[url] = AsyncOpenAI(
                 base_url=f"{url}/v1",
                 api_key=self._token,
                 max_retries=0,
                 http_client=self._http,
                 timeout=openai.Timeout(SILENCE_SECONDS, connect=CONNECT_SECONDS),
             )
-        return self._known[url]
+        return self._clients[url]

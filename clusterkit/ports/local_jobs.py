@@ -77,8 +77,8 @@ class LocalJobs:
 
     async def start(self, spec: JobSpec) -> None:
         """See `Jobs.start`."""
-        known = self._jobs.get(spec.name)
-        if known is not None and not known.stopped:
+        job = self._jobs.get(spec.name)
+        if job is not None and not job.stopped:
             return
         if shutil.which(spec.command[0]) is None:
             raise JobError(f"job {spec.name!r}: there is no program {spec.command[0]!r}")
@@ -92,7 +92,7 @@ class LocalJobs:
 
     async def stop(self, name: str) -> None:
         """See `Jobs.stop`."""
-        job = self._known(name)
+        job = self._job(name)
         job.stopped = True
         job.keeper.cancel()
         with suppress(asyncio.CancelledError):
@@ -110,10 +110,10 @@ class LocalJobs:
 
     async def logs(self, name: str, *, lines: int) -> tuple[str, ...]:
         """See `Jobs.logs`."""
-        self._known(name)
+        self._job(name)
         return await asyncio.to_thread(last_lines, self._log_file(name), lines)
 
-    def _known(self, name: str) -> _Job:
+    def _job(self, name: str) -> _Job:
         if name not in self._jobs:
             raise JobError(f"there is no job {name!r} (known: {', '.join(sorted(self._jobs)) or 'none'})")
         return self._jobs[name]

@@ -77,7 +77,7 @@ async def forward(
     """Send `request` and relay the answer; `extra_headers` replace the upstream's of the same name.
 
     The request's body must have been read from `receive` to its end. Raises `UpstreamError` when nothing
-    has been sent to the client yet: try another instance if `nothing_sent`, else answer `as_api_error`.
+    has been sent to the client yet: try another instance if `nothing_sent`, else answer `upstream_failure`.
     """
     relay = _Relay(pool, request, send, extra_headers)
     failure: UpstreamError | None = None
@@ -97,7 +97,7 @@ async def forward(
     return Forwarded(status=relay.status, outcome="cut" if relay.cut else outcome)
 
 
-def as_api_error(error: UpstreamError) -> ApiError:
+def upstream_failure(error: UpstreamError) -> ApiError:
     """The OpenAI-shaped answer for an upstream that failed: 503, 504 or 502."""
     if error.nothing_sent:
         return ApiError(

@@ -147,7 +147,7 @@ class EventLog:
                 fixed,
                 phase=ActionPhase.OUTCOME,
                 status=status,
-                error_details=None if failure is None else explain(failure),
+                error_details=None if failure is None else error_details(failure),
                 tool_output=redact(action.result) if tool_name is not None else None,
                 resource_metrics=self._cost(action, started, cpu),
             )
@@ -238,7 +238,7 @@ class EventLog:
         )
 
 
-def explain(error: BaseException) -> ErrorDetails:
+def error_details(error: BaseException) -> ErrorDetails:
     """An exception as error details, without secrets."""
     code = error.code if isinstance(error, HearthError) else type(error).__name__
     lines = "".join(traceback.format_exception(error, limit=-6))

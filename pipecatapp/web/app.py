@@ -9,7 +9,8 @@ from fastapi.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from clusterkit.http.service import HealthProbe, control_app
+from clusterkit.http.control_app import control_app
+from clusterkit.http.health import HealthProbe
 from clusterkit.telemetry.metrics import Metrics
 
 STATIC = Path(__file__).parent / "static"

@@ -3,7 +3,7 @@
 import asyncio
 
 from clusterkit.errors import HearthError
-from clusterkit.http.service import Check, Health, HealthProbe
+from clusterkit.http.health import Check, Health, HealthProbe
 from clusterkit.ports.registry import Instance, Registry
 from clusterkit.telemetry.event_log import EventLog
 from pipecatapp.nodes.registry import NodeRegistry

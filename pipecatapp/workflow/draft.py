@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from clusterkit.config.suggest import suggest
-from clusterkit.config.yaml_file import Location, YamlDocument, describe
+from clusterkit.config.yaml_file import Location, YamlDocument, describe_problem
 from clusterkit.errors import ConfigFileError
 from pipecatapp.workflow.expressions import Compiler, Deferred, ExpressionError, Template
 from pipecatapp.workflow.model import IDENTIFIER, CommonKeys
@@ -120,7 +120,7 @@ class Drafting:
                 found = problem["input"]
                 if not (isinstance(found, str) and "${{" in found):
                     at = (*location, *problem["loc"])
-                    raise self._document.error(at, describe(problem, model)) from error
+                    raise self._document.error(at, describe_problem(problem, model)) from error
         return None
 
     def _field(self, spec: NodeSpec, key: str, value: Any, location: Location) -> Any:

@@ -23,7 +23,7 @@ from schemathesis.specs.openapi.checks import (
 from clusterkit.config.catalogue import ExpertSpec, ModelSpec
 from clusterkit.http.openai_wire import ErrorAnswer
 from clusterkit.telemetry.metrics import Metrics
-from clusterkit.testing import FakeClock, Turn
+from clusterkit.testing import FakeClock, ScriptedAnswer
 from llama_expert.app import expert_app
 from llama_expert.choose import FileFacts, Reason
 from llama_expert.engines.engine import PythonEngine
@@ -67,7 +67,7 @@ async def everything(folder: Path, ready: "SimpleQueue[Any]", stop: threading.Ev
         agent = await stack.enter_async_context(
             running_agent(PipecatappSettings(home=folder / "agent", workflows_dir=WORKFLOWS))
         )
-        await agent.says(Turn(text="Hello."))
+        await agent.says(ScriptedAnswer(text="Hello."))
         gateway = await stack.enter_async_context(running_gateway(GatewaySettings(home=folder / "gateway")))
         await gateway.announce("expert-main", 1, model="toy")
         experts = expert_app(idle_supervisor(folder), Metrics())

@@ -5,7 +5,7 @@ import openai
 import pytest
 from pydantic import ValidationError
 
-from clusterkit.testing import Turn, scripted_llm
+from clusterkit.testing import ScriptedAnswer, scripted_llm
 
 ASK: dict[str, object] = {"model": "main", "messages": [{"role": "user", "content": "hello"}]}
 
@@ -104,7 +104,7 @@ def test_it_remembers_what_it_was_asked() -> None:
 
 
 def test_two_scripts_do_not_share_anything() -> None:
-    with scripted_llm([{"text": "a"}]) as one, scripted_llm([Turn(text="b")]) as other:
+    with scripted_llm([{"text": "a"}]) as one, scripted_llm([ScriptedAnswer(text="b")]) as other:
         assert one.port != other.port
         with client(one.url) as first, client(other.url) as second:
             assert chat(first).choices[0].message.content == "a"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from clusterkit.config.settings import environment
-from clusterkit.testing import ScriptedLlm, Turn, scripted_llm
+from clusterkit.testing import ScriptedAnswer, ScriptedLlm, scripted_llm
 from tests.integration.waiting import eventually
 from tests.servers.agents import RunningAgent, consul_agent, nomad_agent
 
@@ -95,7 +95,7 @@ def agents() -> Iterator[tuple[RunningAgent, RunningAgent]]:
 
 @pytest.fixture
 def site(agents: tuple[RunningAgent, RunningAgent], tmp_path: Path) -> Iterator[Site]:
-    with scripted_llm([Turn(text="It is 42.")]) as gateway:
+    with scripted_llm([ScriptedAnswer(text="It is 42.")]) as gateway:
         made = Site(*agents, gateway, tmp_path)
         made.serve("moe-gateway", port=gateway.port)
         made.serve("expert-main", "model=tiny", port=4000)

@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from clusterkit.clock import SystemClock
 from clusterkit.ports.registry import Instance
 from clusterkit.telemetry.tracing import TraceMiddleware
-from clusterkit.testing import FakeRegistry, Turn, scripted_app
+from clusterkit.testing import FakeRegistry, ScriptedAnswer, scripted_app
 from pipecatapp.__main__ import Agent, open_agent
 from pipecatapp.settings import PipecatappSettings
 from tests.servers.asgi_server import serving
@@ -60,7 +60,7 @@ class RunningAgent:
         await self.registry.register(instance, ttl=10)
         await self.registry.heartbeat(instance.id, healthy=healthy, detail=detail)
 
-    async def says(self, *turns: Turn) -> None:
+    async def says(self, *turns: ScriptedAnswer) -> None:
         """Let a model that speaks OpenAI stand in for the gateway."""
         url = await self.stack.enter_async_context(serving(scripted_app(turns)))
         await self.announce(int(url.rpartition(":")[2]))

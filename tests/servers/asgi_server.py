@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 from starlette.types import ASGIApp
 
-from clusterkit.http.http_server import HttpServer
+from clusterkit.http.listener import HttpServer
 
 
 @asynccontextmanager

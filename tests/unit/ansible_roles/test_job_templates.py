@@ -11,7 +11,8 @@ from starlette.routing import Route
 
 from clusterkit.config.catalogue import load_catalogue
 from clusterkit.config.settings import ServiceSettings
-from clusterkit.http.service import Health, control_app
+from clusterkit.http.control_app import control_app
+from clusterkit.http.health import Health
 from clusterkit.telemetry.metrics import Metrics
 from llama_expert.settings import LlamaExpertSettings
 from moe_gateway.settings import GatewaySettings

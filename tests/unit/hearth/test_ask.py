@@ -10,7 +10,7 @@ from clusterkit.clock import SystemClock
 from clusterkit.http.tokens import ensure_token
 from clusterkit.ports.local_registry import LocalRegistry
 from clusterkit.ports.registry import Instance
-from clusterkit.testing import ScriptedLlm, Turn, scripted_llm
+from clusterkit.testing import ScriptedAnswer, ScriptedLlm, scripted_llm
 from hearth.ask import AskError, ask
 from hearth.control import NotRunningError
 from hearth.house import House, find_house
@@ -23,7 +23,7 @@ class Asking:
     def __init__(self, house: House, registry: LocalRegistry, stack: AsyncExitStack) -> None:
         self.house, self._registry, self._stack = house, registry, stack
 
-    async def gateway_says(self, *turns: Turn) -> ScriptedLlm:
+    async def gateway_says(self, *turns: ScriptedAnswer) -> ScriptedLlm:
         model = self._stack.enter_context(scripted_llm(turns))
         await self._announce(model.address, model.port)
         return model
@@ -50,31 +50,31 @@ async def asking(tmp_path: Path) -> AsyncIterator[Asking]:
 
 
 async def test_the_pieces_of_an_answer_are_joined(asking: Asking) -> None:
-    await asking.gateway_says(Turn(text="The capital of France is Paris."))
+    await asking.gateway_says(ScriptedAnswer(text="The capital of France is Paris."))
     assert await asking.ask() == "The capital of France is Paris."
 
 
 async def test_the_gateways_token_is_presented(asking: Asking) -> None:
-    model = await asking.gateway_says(Turn(text="yes"))
+    model = await asking.gateway_says(ScriptedAnswer(text="yes"))
     await asking.ask()
     token = ensure_token(asking.house.home / "secrets", "moe_gateway")
     assert model.requests()[0]["headers"]["authorization"] == f"Bearer {token}"
 
 
 async def test_a_refusal_is_told_in_the_gateways_own_words(asking: Asking) -> None:
-    await asking.gateway_says(Turn(status=503, retry_after=1))
+    await asking.gateway_says(ScriptedAnswer(status=503, retry_after=1))
     with pytest.raises(AskError, match="scripted failure"):
         await asking.ask()
 
 
 async def test_a_stream_that_is_cut_is_an_error_and_no_answer(asking: Asking) -> None:
-    await asking.gateway_says(Turn(text="one two three four", cut_after=2))
+    await asking.gateway_says(ScriptedAnswer(text="one two three four", cut_after=2))
     with pytest.raises(AskError, match=r"incomplete|closed"):
         await asking.ask()
 
 
 async def test_a_silent_gateway_is_given_up(asking: Asking) -> None:
-    await asking.gateway_says(Turn(text="late", stall_seconds=60))
+    await asking.gateway_says(ScriptedAnswer(text="late", stall_seconds=60))
     with pytest.raises(AskError, match=r"did not answer within 0\.2 s"):
         await asking.ask(timeout=0.2)
 

@@ -14,8 +14,8 @@ def backend(service: str, port: int = 1, *, healthy: bool = True, detail: str = 
     return Backend(service=service, host="127.0.0.1", port=port, healthy=healthy, detail=detail)
 
 
-def table(*backends: Backend, known: tuple[str, ...] = ("main", "coding")) -> RoutingTable:
-    return build_table(NAMING, known, backends)
+def table(*backends: Backend, catalogued: tuple[str, ...] = ("main", "coding")) -> RoutingTable:
+    return build_table(NAMING, catalogued, backends)
 
 
 def test_a_model_name_leads_to_the_expert_of_that_name() -> None:
@@ -60,11 +60,11 @@ def test_an_expert_that_never_ran_is_known_from_the_catalogue() -> None:
 
 
 def test_an_expert_outside_the_catalogue_is_known_once_it_runs() -> None:
-    assert route(table(backend("expert-extra"), known=()), "extra").service == "expert-extra"
+    assert route(table(backend("expert-extra"), catalogued=()), "extra").service == "expert-extra"
 
 
 def test_auto_is_unknown_when_its_expert_is() -> None:
-    assert table(known=()).names == ["hearth"]
+    assert table(catalogued=()).names == ["hearth"]
 
 
 def test_instances_take_turns() -> None:

@@ -5,7 +5,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 from structlog.testing import capture_logs
 
-from clusterkit.http.service import LastResort
+from clusterkit.http.last_resort import LastResort
 from tests.servers.asgi_server import serving
 
 

@@ -20,10 +20,12 @@ from structlog.testing import capture_logs
 from clusterkit.clock import SystemClock
 from clusterkit.config.settings import ServiceSettings, settings_config
 from clusterkit.errors import HearthError, StorageError, StorageFullError
-from clusterkit.http.http_server import BindError, listen
+from clusterkit.http.control_app import control_app
+from clusterkit.http.health import Check, Health
+from clusterkit.http.listener import BindError, listen
 from clusterkit.http.openai_wire import ApiError
 from clusterkit.http.request_body import MAX_BODY_BYTES
-from clusterkit.http.service import Check, Health, control_app, serve
+from clusterkit.http.serve import serve
 from clusterkit.ports.local_registry import LocalRegistry
 from clusterkit.ports.registry import Instance
 from clusterkit.telemetry.metrics import Metrics
@@ -420,7 +422,9 @@ from clusterkit.clock import SystemClock
 from clusterkit.ports.local_registry import LocalRegistry
 from clusterkit.telemetry.metrics import Metrics
 from clusterkit.http.process import run
-from clusterkit.http.service import Check, Health, control_app, serve
+from clusterkit.http.control_app import control_app
+from clusterkit.http.health import Check, Health
+from clusterkit.http.serve import serve
 from clusterkit.config.settings import ServiceSettings, load_settings
 
 async def healthy():

@@ -22,9 +22,9 @@ from clusterkit.proxy.exchange import (
 from clusterkit.proxy.forward import (
     Forwarded,
     UpstreamUnavailable,
-    as_api_error,
     end_to_end,
     forward,
+    upstream_failure,
 )
 from clusterkit.proxy.upstream import UpstreamPool
 from tests.servers.asgi_server import serving
@@ -61,7 +61,7 @@ async def proxying(behave: Behaviour, deadlines: Deadlines | None = None) -> Asy
                 proxy.outcomes.append(outcome)
             except UpstreamError as error:
                 proxy.outcomes.append(error)
-                await send_error(send, as_api_error(error))
+                await send_error(send, upstream_failure(error))
             finally:
                 proxy.done.set()
 

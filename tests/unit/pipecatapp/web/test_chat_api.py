@@ -5,13 +5,13 @@ import pytest
 from openai import APIStatusError, AsyncOpenAI
 
 from clusterkit.http.openai_wire import chunk, sse, usage
-from clusterkit.testing import Turn
+from clusterkit.testing import ScriptedAnswer
 from pipecatapp.web.main_model import MainModel
 from tests.servers.agent import CHAT, RunningAgent, Silence, events_of, question, text_of
 from tests.servers.raw_upstream import Exchange
 from tests.unit.pipecatapp.web.conftest import MakeAgent
 
-STORY = Turn(text="Once upon a time there was a hearth.")
+STORY = ScriptedAnswer(text="Once upon a time there was a hearth.")
 
 
 def official(agent: RunningAgent) -> AsyncOpenAI:
@@ -179,13 +179,13 @@ async def test_a_bad_request_is_explained_in_the_shape_of_openai(
     ("turn", "status"),
     [
         pytest.param(None, 503, id="no gateway"),
-        pytest.param(Turn(status=503), 503, id="overloaded"),
-        pytest.param(Turn(status=429), 503, id="rate limit"),
-        pytest.param(Turn(status=400), 400, id="refused"),
+        pytest.param(ScriptedAnswer(status=503), 503, id="overloaded"),
+        pytest.param(ScriptedAnswer(status=429), 503, id="rate limit"),
+        pytest.param(ScriptedAnswer(status=400), 400, id="refused"),
     ],
 )
 async def test_a_failure_before_the_first_word_has_its_own_status(
-    agent: RunningAgent, stream: bool, turn: Turn | None, status: int
+    agent: RunningAgent, stream: bool, turn: ScriptedAnswer | None, status: int
 ) -> None:
     if turn is not None:
         await agent.says(turn)
@@ -219,7 +219,7 @@ async def test_a_failure_in_mid_answer_ends_the_stream_with_an_error_and_without
 
 
 async def test_a_model_that_is_cut_off_is_asked_again_on_a_line_of_its_own(agent: RunningAgent) -> None:
-    await agent.says(Turn(text="Once upon a time", cut_after=3), STORY)
+    await agent.says(ScriptedAnswer(text="Once upon a time", cut_after=3), STORY)
     *events, end = events_of((await agent.ask("Tell me a story.", stream=True)).text)
     assert end == "[DONE]"
     assert text_of(events) == f"Once upon\n{STORY.text}"

@@ -13,7 +13,7 @@ import pytest
 from fastapi import FastAPI, Request, Response
 
 from clusterkit.errors import HearthError
-from clusterkit.http.http_server import HttpServer
+from clusterkit.http.listener import HttpServer
 from pipecatapp.web.turns import Turn
 from tests.servers.agent import RunningAgent, Silence, soon, within
 from tests.servers.asgi_server import serving
