@@ -1,17 +1,19 @@
 """One trace id from the first service to the last, carried as W3C `traceparent`.
 
-Format and rules: W3C Recommendation "Trace Context", level 1.
+OpenTelemetry's API reads the header, by the rules of the W3C Recommendation "Trace Context"; spans and their
+export are not used.
 """
 
-import re
 import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 import structlog
+from opentelemetry.trace import format_trace_id, get_current_span
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?")
+_PROPAGATOR = TraceContextTextMapPropagator()
 
 _current: ContextVar["Trace | None"] = ContextVar("hearth_trace", default=None)
 
@@ -36,12 +38,9 @@ def new_trace() -> Trace:
 
 def trace_from(header: str | None) -> Trace:
     """Continue the trace of a `traceparent` header, or start one when it is absent or malformed."""
-    match = _TRACEPARENT.fullmatch(header.strip()) if header else None
-    if match is None or match[1] == "ff" or (match[1] == "00" and match[5]):
-        return new_trace()
-    if set(match[2]) == {"0"} or set(match[3]) == {"0"}:
-        return new_trace()
-    return Trace(match[2], secrets.token_hex(8))
+    context = _PROPAGATOR.extract({"traceparent": header or ""})
+    parent = get_current_span(context).get_span_context()
+    return Trace(format_trace_id(parent.trace_id), secrets.token_hex(8)) if parent.is_valid else new_trace()
 
 
 def current_trace() -> Trace | None:

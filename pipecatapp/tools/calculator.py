@@ -1,12 +1,14 @@
 """Exact arithmetic: whole and decimal numbers as fractions, so 0.1 + 0.2 is 0.3."""
 
 import ast
+import operator
 import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import ClassVar
 
 from pydantic import Field
+from simpleeval import InvalidExpression, SimpleEval
 
 from pipecatapp.tools.base import Risk, ToolArguments, ToolContext, ToolError, ToolResult
 
@@ -60,7 +62,15 @@ def calculate(expression: str) -> Fraction:
         tree = ast.parse(source, mode="eval")
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         raise ToolError(f"{expression!r} is not an arithmetic expression") from error
-    return _value(tree.body, source, 0)
+    if _depth(tree.body) > MAX_DEPTH:
+        raise ToolError(f"the expression is nested deeper than {MAX_DEPTH} levels")
+    try:
+        value: Fraction = _evaluator(source).eval(source, tree.body)
+    except ZeroDivisionError as error:
+        raise ToolError("division by zero has no result") from error
+    except InvalidExpression as error:
+        raise ToolError("only numbers, brackets and + - * / // % ** are allowed") from error
+    return value
 
 
 def show(value: Fraction) -> tuple[str, bool]:
@@ -98,21 +108,19 @@ def _plain(expression: str) -> str:
     return text.replace("^", "**").strip()
 
 
-def _value(node: ast.expr, source: str, depth: int) -> Fraction:
-    if depth > MAX_DEPTH:
-        raise ToolError(f"the expression is nested deeper than {MAX_DEPTH} levels")
-    if isinstance(node, ast.Constant):
-        return _bounded(_number(node, source))
-    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.UAdd | ast.USub):
-        value = _value(node.operand, source, depth + 1)
-        return -value if isinstance(node.op, ast.USub) else value
-    if isinstance(node, ast.BinOp) and type(node.op) in _OPERATORS:
-        left, right = _value(node.left, source, depth + 1), _value(node.right, source, depth + 1)
-        try:
-            return _bounded(_OPERATORS[type(node.op)](left, right))
-        except ZeroDivisionError as error:
-            raise ToolError("division by zero has no result") from error
-    raise ToolError("only numbers, brackets and + - * / // % ** are allowed")
+def _evaluator(source: str) -> SimpleEval:
+    """simpleeval, left with numbers as they are written in `source`, signs and `_OPERATORS`."""
+    evaluator = SimpleEval(_OPERATORS, functions={}, names={})
+    evaluator.nodes = {
+        ast.Constant: lambda node: _bounded(_number(node, source)),
+        ast.UnaryOp: evaluator.nodes[ast.UnaryOp],
+        ast.BinOp: evaluator.nodes[ast.BinOp],
+    }
+    return evaluator
+
+
+def _depth(node: ast.AST) -> int:
+    return 1 + max(map(_depth, ast.iter_child_nodes(node)), default=-1)
 
 
 def _number(node: ast.Constant, source: str) -> Fraction:
@@ -140,12 +148,19 @@ def _power(base: Fraction, exponent: Fraction) -> Fraction:
     return Fraction(base ** int(exponent))
 
 
-_OPERATORS: Mapping[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
-    ast.Add: lambda left, right: left + right,
-    ast.Sub: lambda left, right: left - right,
-    ast.Mult: lambda left, right: left * right,
-    ast.Div: lambda left, right: left / right,
-    ast.FloorDiv: lambda left, right: Fraction(left // right),
-    ast.Mod: lambda left, right: left % right,
-    ast.Pow: _power,
+def _exact(operation: Callable[[Fraction, Fraction], Fraction]) -> Callable[[Fraction, Fraction], Fraction]:
+    return lambda left, right: _bounded(Fraction(operation(left, right)))
+
+
+#: Nothing else is worked out: no shifts, no comparisons, no words.
+_OPERATORS: Mapping[type[ast.AST], Callable[..., Fraction]] = {
+    ast.UAdd: operator.pos,
+    ast.USub: operator.neg,
+    ast.Add: _exact(operator.add),
+    ast.Sub: _exact(operator.sub),
+    ast.Mult: _exact(operator.mul),
+    ast.Div: _exact(operator.truediv),
+    ast.FloorDiv: _exact(operator.floordiv),
+    ast.Mod: _exact(operator.mod),
+    ast.Pow: _exact(_power),
 }
