@@ -10,9 +10,10 @@ from clusterkit.config.catalogue import Catalogue, ExpertSpec, ModelSpec, load_c
 from clusterkit.config.settings import environment, load_settings
 from clusterkit.config.suggest import suggest
 from clusterkit.errors import SettingsError
+from clusterkit.http.guard import service_guard
 from clusterkit.http.process import run
 from clusterkit.http.service import Health, serve
-from clusterkit.http.tokens import BearerGuard, ensure_token, service_token
+from clusterkit.http.tokens import ensure_token, service_token
 from clusterkit.ports.registry import Instance
 from clusterkit.proxy.exchange import Deadlines
 from clusterkit.proxy.upstream import UpstreamPool
@@ -96,7 +97,7 @@ async def serve_experts(settings: LlamaExpertSettings) -> None:
     proxy = ExpertProxy(
         expert_app(supervisor, metrics), supervisor, pool=pool, key=key, metrics=metrics, clock=clock
     )
-    guarded = BearerGuard(proxy, service_token(settings, SERVICE), paths=(BASE_PATH,))
+    guarded = service_guard(proxy, service_token(settings, SERVICE), paths=(BASE_PATH,))
 
     async def health() -> Health:
         return expert_health(supervisor)
