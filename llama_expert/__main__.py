@@ -10,10 +10,11 @@ from clusterkit.config.catalogue import Catalogue, ExpertSpec, ModelSpec, load_c
 from clusterkit.config.settings import environment, load_settings
 from clusterkit.config.suggest import suggest
 from clusterkit.errors import SettingsError
+from clusterkit.http.guard import service_guard
 from clusterkit.http.health import Health
 from clusterkit.http.process import run
 from clusterkit.http.serve import serve
-from clusterkit.http.tokens import BearerGuard, ensure_token, service_token
+from clusterkit.http.tokens import ensure_token, service_token
 from clusterkit.ports.registry import Instance
 from clusterkit.proxy.exchange import Deadlines
 from clusterkit.proxy.upstream import UpstreamPool
@@ -97,7 +98,7 @@ async def serve_experts(settings: LlamaExpertSettings) -> None:
     proxy = ExpertProxy(
         expert_app(supervisor, metrics), supervisor, pool=pool, key=key, metrics=metrics, clock=clock
     )
-    guarded = BearerGuard(proxy, service_token(settings, SERVICE), paths=(BASE_PATH,))
+    guarded = service_guard(proxy, service_token(settings, SERVICE), paths=(BASE_PATH,))
 
     async def health() -> Health:
         return expert_health(supervisor)

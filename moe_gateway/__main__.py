@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import sys
+from collections.abc import Sequence
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -10,6 +11,7 @@ from clusterkit.clock import Clock, SystemClock
 from clusterkit.cluster.open_registry import open_registry
 from clusterkit.config.catalogue import SERVICE_PREFIX, load_catalogue
 from clusterkit.config.settings import load_settings
+from clusterkit.http.guard import Way, loopback_listener_way, service_token_way
 from clusterkit.http.health import Health
 from clusterkit.http.process import run
 from clusterkit.http.serve import serve
@@ -22,7 +24,7 @@ from clusterkit.telemetry.metrics import Metrics
 from moe_gateway.control_plane import gateway_health, make_control_plane
 from moe_gateway.data_plane import PATHS, DataPlane
 from moe_gateway.experts import ExpertView
-from moe_gateway.keys import KeyGuard, hash_key, read_keys
+from moe_gateway.keys import client_key_way, gateway_guard, read_keys
 from moe_gateway.routing import Naming
 from moe_gateway.settings import AGENT_TOKEN, EXPERT_TOKEN, SERVICE, GatewaySettings
 
@@ -67,11 +69,17 @@ def make_app(settings: GatewaySettings, view: ExpertView, pool: UpstreamPool, cl
         max_body_bytes=settings.max_body_bytes,
     )
     control = make_control_plane(view, metrics, created=int(clock.now().timestamp()))
-    app: ASGIApp = TwoPlanes(data, control)
-    if settings.keys_file is not None:
-        own = hash_key(service_token(settings, SERVICE))
-        app = KeyGuard(app, read_keys(settings.keys_file) | {own})
-    return app
+    return gateway_guard(TwoPlanes(data, control), ways_in(settings))
+
+
+def ways_in(settings: GatewaySettings) -> Sequence[Way]:
+    """How callers are recognised. Raises `ConfigFileError` for a bad keys file."""
+    if settings.keys_file is None:
+        return [loopback_listener_way]  # `listen` sees to it that there is no other listener then
+    return [
+        client_key_way(read_keys(settings.keys_file)),
+        service_token_way(service_token(settings, SERVICE)),
+    ]
 
 
 async def serve_gateway(settings: GatewaySettings) -> None:

@@ -2,16 +2,17 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
 from clusterkit.errors import ConfigFileError
-from clusterkit.http.answers import send_error
+from clusterkit.http.guard import Area, Guard, Refusal, Way, bearer_of
 from clusterkit.http.openai_wire import ApiError
-from clusterkit.http.tokens import bearer_of
+from clusterkit.http.principal import Principal, PrincipalKind
 
+NAME_DIGITS = 12  #: of a key's hash: enough to tell keys apart, and to find the line in the keys file
 OPEN_PATHS = frozenset(["/health"])  #: answered without a key
 
 
@@ -42,23 +43,29 @@ def hash_key(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-class KeyGuard:
-    """ASGI: answer only to callers whose bearer key is among `hashes`."""
+def client_key_way(hashes: Iterable[str]) -> Way:
+    """Whoever presents a key whose hash is among `hashes` is that client, named by the hash's beginning."""
+    # Hashes are compared, so how long a comparison takes tells nothing about a key.
+    clients = {one: Principal(PrincipalKind.CLIENT, one[:NAME_DIGITS]) for one in hashes}
 
-    def __init__(self, app: ASGIApp, hashes: Iterable[str]) -> None:
-        """Guard `app`."""
-        self._app, self._hashes = app, frozenset(hashes)
+    def recognise(scope: Scope) -> Principal | None:
+        return clients.get(hash_key(bearer_of(scope)))
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection."""
-        # Hashes are compared, so how long a comparison takes tells nothing about a key.
-        closed = scope["type"] == "http" and scope["path"] not in OPEN_PATHS
-        if closed and hash_key(bearer_of(scope)) not in self._hashes:
-            error = ApiError(
+    return recognise
+
+
+def gateway_guard(app: ASGIApp, ways: Sequence[Way]) -> Guard:
+    """Every path but the open ones is for whomever one of `ways` recognises."""
+    return Guard(
+        app,
+        ways=ways,
+        areas=[Area("", tuple(PrincipalKind))],
+        open_paths=OPEN_PATHS,
+        refusal=Refusal(
+            ApiError(
                 "This gateway asks for a key: send it as 'Authorization: Bearer KEY'.",
                 status=401,
                 code="invalid_api_key",
             )
-            await send_error(send, error)
-            return
-        await self._app(scope, receive, send)
+        ),
+    )

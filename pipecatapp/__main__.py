@@ -4,8 +4,8 @@ import asyncio
 import random
 import sys
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,8 @@ from clusterkit.config.settings import load_settings
 from clusterkit.http.health import HealthProbe
 from clusterkit.http.process import run
 from clusterkit.http.serve import serve
-from clusterkit.http.tokens import BearerGuard, service_token
+from clusterkit.http.tokens import service_token
+from clusterkit.llm.chat import Models
 from clusterkit.llm.gateway import GatewayClient
 from clusterkit.llm.openai_models import OpenAiModels
 from clusterkit.ports.registry import Registry
@@ -29,6 +30,9 @@ from clusterkit.telemetry.event_log import EventLog
 from clusterkit.telemetry.logs import configure_logging
 from clusterkit.telemetry.metrics import Metrics
 from pipecatapp.nodes.registry import NodeRegistry
+from pipecatapp.runs.approval import ApprovalHook
+from pipecatapp.runs.bookkeeping import ActionLogHook, ToolCallsHook, ToolMetricsHook, UsageHook
+from pipecatapp.runs.hooks import CallHook
 from pipecatapp.runs.library import WorkflowLibrary
 from pipecatapp.runs.runner import WorkflowRunner
 from pipecatapp.settings import GATEWAY_TOKEN, SERVICE, PipecatappSettings
@@ -37,43 +41,21 @@ from pipecatapp.tools.calculator import Calculator
 from pipecatapp.tools.clock import ClockTool
 from pipecatapp.tools.registry import ToolRegistry
 from pipecatapp.tools.system_status import SystemStatus
+from pipecatapp.turns.conversation import Conversation
+from pipecatapp.turns.inbox import Inbox, callback_rule
+from pipecatapp.turns.main_model import look_up_main_model
+from pipecatapp.turns.turns import Limits, Turns
 from pipecatapp.web.app import make_app
+from pipecatapp.web.callbacks import deliver_over
 from pipecatapp.web.chat import chat_routes
 from pipecatapp.web.feeds import feed_routes
 from pipecatapp.web.health import agent_health
-from pipecatapp.web.main_model import look_up_main_model
-from pipecatapp.web.messages import Inbox, Room, callback_rule, message_routes
-from pipecatapp.web.network import needs_token
-from pipecatapp.web.turns import Turns
+from pipecatapp.web.messages import message_routes
+from pipecatapp.web.network import agent_guard
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 
 log = structlog.get_logger()
-
-
-def make_runner(
-    settings: PipecatappSettings,
-    *,
-    registry: Registry,
-    tools: ToolRegistry,
-    http: openai.DefaultAsyncHttpxClient,
-    nodes: NodeRegistry,
-    events: EventLog,
-    metrics: Metrics,
-    clock: Clock,
-) -> WorkflowRunner:
-    """The engine with its tools and its way to the models."""
-    token = service_token(settings, GATEWAY_TOKEN)
-    gateway = GatewayClient(registry, settings.gateway_service, token, http)
-    return WorkflowRunner(
-        nodes=nodes,
-        tools=tools,
-        models=OpenAiModels(gateway.connect),
-        events=events,
-        metrics=metrics,
-        clock=clock,
-        chance=random.random,
-    )
 
 
 def all_tools(registry: Registry, disk: Path) -> tuple[Tool, ...]:
@@ -81,9 +63,56 @@ def all_tools(registry: Registry, disk: Path) -> tuple[Tool, ...]:
     return (SystemStatus(registry, disk), ClockTool(), Calculator())
 
 
+def call_hooks(
+    metrics: Metrics, tools: ToolRegistry, policies: Sequence[CallHook] = ()
+) -> Sequence[CallHook]:
+    """What looks at every model and tool call, from the outside in; a policy check is a line here."""
+    return (
+        ToolCallsHook(),
+        ToolMetricsHook(metrics, tools),
+        ActionLogHook(),  # what a hook behind this one refuses is in the log of actions
+        ApprovalHook(tools),
+        *policies,
+        UsageHook(),  # the nearest to the call: what was spent counts, whatever the others make of it
+    )
+
+
 def new_id() -> str:
     """An id for a run or event, unique for ever."""
     return uuid.uuid4().hex
+
+
+@dataclass(frozen=True)
+class Base:
+    """What every part of the agent stands on."""
+
+    settings: PipecatappSettings
+    registry: Registry
+    clock: Clock
+    metrics: Metrics
+
+
+@asynccontextmanager
+async def open_storage(base: Base) -> AsyncIterator[EventLog]:
+    """The event log on its database. Raises `StorageError`."""
+    url = base.settings.effective_database_url
+    base.settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    await asyncio.to_thread(migrate, url, MIGRATIONS)
+    async with Database(url) as database:
+        events = EventLog(database, base.clock, new_id)
+        log.info("opened", interrupted_before=await events.close_interrupted())
+        try:
+            yield events
+        finally:
+            await events.flush()
+
+
+@asynccontextmanager
+async def open_models(base: Base) -> AsyncIterator[Models]:
+    """The models behind the gateway. Raises `TokenError`."""
+    token = service_token(base.settings, GATEWAY_TOKEN)
+    async with openai.DefaultAsyncHttpxClient(trust_env=False) as http:
+        yield OpenAiModels(GatewayClient(base.registry, base.settings.gateway_service, token, http).connect)
 
 
 def load_nodes(settings: PipecatappSettings) -> NodeRegistry:
@@ -98,6 +127,67 @@ def load_nodes(settings: PipecatappSettings) -> NodeRegistry:
 
 
 @dataclass(frozen=True)
+class Runs:
+    """What carries out workflows."""
+
+    nodes: NodeRegistry
+    library: WorkflowLibrary
+    tools: ToolRegistry
+    runner: WorkflowRunner
+
+
+def make_runs(base: Base, events: EventLog, models: Models, policies: Sequence[CallHook]) -> Runs:
+    """The engine with its node types, workflows and tools."""
+    nodes = load_nodes(base.settings)
+    tools = ToolRegistry(all_tools(base.registry, base.settings.home))
+    runner = WorkflowRunner(
+        nodes=nodes,
+        tools=tools,
+        models=models,
+        events=events,
+        metrics=base.metrics,
+        clock=base.clock,
+        chance=random.random,
+        hooks=call_hooks(base.metrics, tools, policies),
+    )
+    return Runs(nodes, WorkflowLibrary(base.settings.workflows_dir, nodes.specs), tools, runner)
+
+
+def make_turns(base: Base, runs: Runs) -> Turns:
+    """Turns of the agent's workflow, within the limits of the settings."""
+    settings = base.settings
+    return Turns(
+        runner=runs.runner,
+        library=runs.library,
+        workflow=settings.workflow,
+        limits=Limits(
+            running=settings.max_concurrent_agents,
+            waiting=settings.max_waiting_turns,
+            seconds=settings.default_timeout_seconds,
+        ),
+        new_id=new_id,
+        model=lambda: look_up_main_model(base.registry, settings.main_expert_service),
+        tools=runs.tools.names,
+    )
+
+
+@asynccontextmanager
+async def open_inbox(base: Base, turns: Turns, conversation: Conversation) -> AsyncIterator[Inbox]:
+    """The inbox, with a client of its own for the answers."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        inbox = Inbox(
+            turns=turns,
+            conversation=conversation,
+            deliver=deliver_over(http, base.clock),
+            may_call=callback_rule(base.registry),
+        )
+        try:
+            yield inbox
+        finally:
+            await inbox.close()
+
+
+@dataclass(frozen=True)
 class Agent:
     """A wired agent, ready to be served."""
 
@@ -108,71 +198,28 @@ class Agent:
 
 
 @asynccontextmanager
-async def open_agent(settings: PipecatappSettings, registry: Registry, clock: Clock) -> AsyncIterator[Agent]:
-    """The agent with everything it needs open. Raises `HearthError` when it cannot start."""
-    metrics, room = Metrics(), Room()
-    nodes = load_nodes(settings)
-    library = WorkflowLibrary(settings.workflows_dir, nodes.specs)
-    settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    await asyncio.to_thread(migrate, settings.effective_database_url, MIGRATIONS)
-    async with AsyncExitStack() as stack:
-        database = await stack.enter_async_context(Database(settings.effective_database_url))
-        http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
-        to_gateway = await stack.enter_async_context(openai.DefaultAsyncHttpxClient(trust_env=False))
-        events = EventLog(database, clock, new_id)
-        log.info("opened", interrupted_before=await events.close_interrupted())
-        stack.push_async_callback(events.flush)
-        tools = ToolRegistry(all_tools(registry, settings.home))
-        runner = make_runner(
-            settings,
-            registry=registry,
-            tools=tools,
-            http=to_gateway,
-            nodes=nodes,
-            events=events,
-            metrics=metrics,
-            clock=clock,
-        )
-        turns = Turns(
-            runner=runner,
-            library=library,
-            workflow=settings.workflow,
-            running=settings.max_concurrent_agents,
-            waiting=settings.max_waiting_turns,
-            timeout=settings.default_timeout_seconds,
-            new_id=new_id,
-            model=lambda: look_up_main_model(registry, settings.main_expert_service),
-            tools=tools.names,
-        )
-        inbox = Inbox(turns=turns, room=room, clock=clock, http=http, may_call=callback_rule(registry))
-        stack.push_async_callback(inbox.close)
-        health = agent_health(
-            registry=registry,
-            library=library,
-            workflow=settings.workflow,
-            gateway_service=settings.gateway_service,
-            main_expert_service=settings.main_expert_service,
-            events=events,
-            nodes=nodes,
-            environment=settings.environment,
-        )
-        app = make_app(
-            SERVICE,
-            health=health,
-            metrics=metrics,
-            routers=[
+async def open_agent(
+    settings: PipecatappSettings, registry: Registry, clock: Clock, policies: Sequence[CallHook] = ()
+) -> AsyncIterator[Agent]:
+    """The agent with everything it needs open; `policies` see every call beside Hearth's own hooks.
+
+    Raises `HearthError` when it cannot start.
+    """
+    base, conversation = Base(settings, registry, clock, Metrics()), Conversation()
+    async with open_storage(base) as events, open_models(base) as models:
+        runs = make_runs(base, events, models, policies)
+        turns = make_turns(base, runs)
+        async with open_inbox(base, turns, conversation) as inbox:
+            health = agent_health(settings, registry, library=runs.library, nodes=runs.nodes, events=events)
+            routers = [
                 chat_routes(turns, settings.model_name, clock),
-                message_routes(inbox, room),
-                feed_routes(events, nodes),
-            ],
-        )
-        guarded = BearerGuard(
-            app,
-            service_token(settings, SERVICE),
-            paths=("/v1/",),
-            beyond=None if settings.is_loopback else needs_token,
-        )
-        yield Agent(guarded, turns, health, room.close)
+                message_routes(inbox, conversation),
+                feed_routes(events, runs.nodes),
+            ]
+            app = make_app(SERVICE, health=health, metrics=base.metrics, routers=routers)
+            token = service_token(settings, SERVICE)
+            guarded = agent_guard(app, token, beyond_loopback=not settings.is_loopback)
+            yield Agent(guarded, turns, health, conversation.close)
 
 
 async def main() -> None:
@@ -193,7 +240,7 @@ async def main() -> None:
             health=agent.health,
             at_shutdown=agent.at_shutdown,
             # Beyond loopback every caller is asked for the token, by whatever name it is reached;
-            # `needs_token` looks at the name of those that are not.
+            # `local_person_way` looks at the name of those that are not.
             authenticated=True,
             allowed_hosts=() if settings.is_loopback else ("*",),
         )

@@ -39,7 +39,7 @@ class OriginGuard:
                 host = value.decode("latin-1")
             elif name == b"origin":
                 origin = value.decode("latin-1")
-        if host and not self._knows(_name(f"//{host}")):
+        if host and not self._knows(host_name(host)):
             return f"Host {host!r} is not a name of this service; it is reached as localhost or 127.0.0.1."
         if origin is None:
             return None
@@ -57,8 +57,9 @@ def _netloc(origin: str) -> str:
         return ""
 
 
-def _name(url: str) -> str:
+def host_name(host: str) -> str:
+    """The name in a `Host` header, in lower case and without its port; '' when there is none."""
     try:
-        return (urlsplit(url).hostname or "").lower()
+        return (urlsplit(f"//{host}").hostname or "").lower()
     except ValueError:
         return ""

@@ -52,10 +52,22 @@ class ModelProblem(StrEnum):
 class ModelError(HearthError):
     """A model gave no reply."""
 
-    def __init__(self, problem: ModelProblem, message: str, *, retry_after: float | None = None) -> None:
-        """`retry_after`: seconds that the other side asked to wait."""
+    def __init__(
+        self,
+        problem: ModelProblem,
+        message: str,
+        *,
+        retry_after: float | None = None,
+        tokens_in: int | None = None,
+        tokens_out: int | None = None,
+    ) -> None:
+        """`retry_after`: seconds that the other side asked to wait.
+
+        The token counts are what the server reported before it failed, None when it did not.
+        """
         super().__init__(message)
         self.problem, self.code, self.retry_after = problem, problem.value, retry_after
+        self.tokens_in, self.tokens_out = tokens_in, tokens_out
 
 
 class Models(Protocol):

@@ -53,12 +53,22 @@ class _Answer:
     def reply(self) -> ModelReply:
         """The whole answer. Raises `ModelError` when the stream ended before the model did."""
         if self.finish_reason is None:
-            raise ModelError(ModelProblem.NETWORK, "the model's answer was cut off")
+            raise self.failure(ModelProblem.NETWORK, "the model's answer was cut off")
         requests = [
             ToolRequest(parts.id or f"call_{index}", parts.name, parts.arguments)
             for index, parts in sorted(self.requests.items())
         ]
         return ModelReply("".join(self.text), requests, self.finish_reason, self.tokens_in, self.tokens_out)
+
+    def failure(self, problem: ModelProblem, message: str, *, retry_after: float | None = None) -> ModelError:
+        """Why there is no whole answer, with the tokens that were reported before."""
+        return ModelError(
+            problem,
+            message,
+            retry_after=retry_after,
+            tokens_in=self.tokens_in,
+            tokens_out=self.tokens_out,
+        )
 
 
 class OpenAiModels:
@@ -90,23 +100,24 @@ class OpenAiModels:
                 async for chunk in stream:
                     await on_text(answer.add(chunk))
         except (openai.APIError, httpx.HTTPError) as error:
-            raise _explained(error, call.model) from error
+            raise _explained(error, call.model, answer) from error
         return answer.reply()
 
 
-def _explained(error: Exception, model: str) -> ModelError:
+def _explained(error: Exception, model: str, answer: _Answer) -> ModelError:
     message = f"model {model!r}: {error}"
     if isinstance(error, openai.APITimeoutError | httpx.TimeoutException):
-        return ModelError(ModelProblem.TIMEOUT, f"model {model!r} did not answer in time")
+        return answer.failure(ModelProblem.TIMEOUT, f"model {model!r} did not answer in time")
     if isinstance(error, openai.APIConnectionError | httpx.HTTPError):
-        return ModelError(ModelProblem.NETWORK, message)
+        return answer.failure(ModelProblem.NETWORK, message)
     if isinstance(error, openai.RateLimitError):
-        return ModelError(ModelProblem.RATE_LIMIT, message, retry_after=_retry_after(error))
+        return answer.failure(ModelProblem.RATE_LIMIT, message, retry_after=_retry_after(error))
     if isinstance(error, openai.InternalServerError):
-        return ModelError(ModelProblem.OVERLOADED, message, retry_after=_retry_after(error))
+        return answer.failure(ModelProblem.OVERLOADED, message, retry_after=_retry_after(error))
     if isinstance(error, openai.APIStatusError):
-        return ModelError(ModelProblem.REFUSED, message)
-    return ModelError(ModelProblem.NETWORK, message)  # an error that came in the middle of the stream
+        return answer.failure(ModelProblem.REFUSED, message)
+    # An error that came in the middle of the stream.
+    return answer.failure(ModelProblem.NETWORK, message)
 
 
 def _retry_after(error: openai.APIStatusError) -> float | None:

@@ -74,6 +74,7 @@ class ActionOutcome(_Strict):
     timestamp: AwareDatetime
     task_id: str = Field(min_length=1)
     agent_id: str = Field(min_length=1)
+    principal: str | None = None  #: who it was done for, as `client:NAME`; unknown in older events
     trace_id: str | None = None
     action_type: ActionType
     tool_name: str | None = None

@@ -95,6 +95,7 @@ class EventLog:
         *,
         task_id: str,
         agent_id: str,
+        principal: str | None = None,
         action_type: ActionType,
         tool_name: str | None = None,
         tool_parameters: Mapping[str, Any] | None = None,
@@ -104,8 +105,8 @@ class EventLog:
         """Record what the body does: an intent on entry, exactly one outcome on exit.
 
         A tool call's intent is on disk before its body runs, because tools change things; other
-        intents are on their way there. `files` and `entities` say what the action is about. Whatever
-        the body raises is recorded and raised on.
+        intents are on their way there. `principal` is who it is done for; `files` and `entities` say
+        what the action is about. Whatever the body raises is recorded and raised on.
         """
         action = Action(self._new_id())
         if action_type is ActionType.TOOL_CALL:
@@ -114,6 +115,7 @@ class EventLog:
             "event_id": action.event_id,
             "task_id": task_id,
             "agent_id": agent_id,
+            "principal": principal,
             "trace_id": trace.trace_id if (trace := current_trace()) else None,
             "action_type": action_type,
             "tool_name": None if tool_name is None else redact_text(tool_name),

@@ -16,8 +16,8 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import ValidationError
 
+from clusterkit.http.guard import service_guard
 from clusterkit.http.openai_wire import DONE, ApiError, ChatRequest, error_body, sse
-from clusterkit.http.tokens import BearerGuard
 from llama_expert.engines.engine import REPEAT_WINDOW, ChildOptions, announce, read_options
 
 #: Request fields that `Llama.create_chat_completion` takes by the same name.
@@ -155,7 +155,7 @@ def load(options: ChildOptions) -> ChatModel:
 def main() -> None:
     """Load the model, say where it is served, and serve until told to end."""
     options = read_options(sys.argv[1:])
-    app = BearerGuard(
+    app = service_guard(
         model_app(load(options), options.alias, options.repeat_penalty), options.key, paths=("/v1",)
     )
     opened = socket.create_server(("127.0.0.1", 0))

@@ -1,16 +1,21 @@
-"""The one way from a node to the tools, and the one to the models. Both leave a record of every call."""
+"""The one way from a node to the tools, and the one to the models. Every call goes through the hooks."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
+
+import structlog
 
 from clusterkit.llm.chat import ChatCall, ModelError, ModelReply
-from clusterkit.telemetry.actions import ActionType
-from pipecatapp.runs.events import ToolCalled
-from pipecatapp.runs.records import ToolCallRecord
+from pipecatapp.runs.hooks import Call, CallHook, CallKind
 from pipecatapp.runs.state import RunState
-from pipecatapp.tools.base import Risk, ToolContext, ToolError, ToolResult
+from pipecatapp.tools.base import Risk, ToolContext, ToolResult
 from pipecatapp.tools.registry import check_arguments
 from pipecatapp.workflow.errors import ErrorCode, NodeError
+
+log = structlog.get_logger()
+
+Result = TypeVar("Result", ModelReply, ToolResult)
 
 
 class RecordedModels:
@@ -22,18 +27,25 @@ class RecordedModels:
 
     async def chat(self, call: ChatCall, on_text: Callable[[str], Awaitable[None]]) -> ModelReply:
         """See `Models.chat`. Raises `NodeError` with the code of the `ModelError`."""
-        run = self._run
-        async with run.action(ActionType.LLM_INFERENCE, self._path, about=(f"model:{call.model}",)) as action:
-            try:
-                reply = await run.engine.models.chat(call, on_text)
-            except ModelError as error:
-                raise NodeError(ErrorCode(error.code), str(error), retry_after=error.retry_after) from error
-            action.tokens(reply.tokens_in, reply.tokens_out)
-        return reply
+        engine = self._run.engine
+        about = Call(
+            kind=CallKind.MODEL,
+            run=self._run,
+            path=self._path,
+            requested=call.model,
+            name=call.model,
+            arguments=call,
+            risk=None,
+            began=engine.clock.monotonic(),
+        )
+        try:
+            return await _through_hooks(about, lambda: engine.models.chat(call, on_text))
+        except ModelError as error:
+            raise NodeError(ErrorCode(error.code), str(error), retry_after=error.retry_after) from error
 
 
 class RecordedTools:
-    """`Tools` for one node of one run. Refuses what would need a person's approval."""
+    """`Tools` for one node of one run."""
 
     def __init__(self, run: RunState, path: str) -> None:
         """`path`: the node that calls."""
@@ -50,43 +62,56 @@ class RecordedTools:
 
     async def call(self, name: str, arguments: Any) -> ToolResult:
         """See `Tools.call`."""
-        run, clock = self._run, self._run.engine.clock
-        started = clock.monotonic()
-        result: ToolResult | None = None
-        problem = "cancelled"
-        try:
-            async with run.action(
-                ActionType.TOOL_CALL,
-                self._path,
-                tool_name=name,
-                tool_parameters=arguments if isinstance(arguments, Mapping) else {"arguments": arguments},
-            ) as action:
-                result = await self._carry_out(name, arguments)
-                action.output(result.data)
-            return result
-        except Exception as error:
-            problem = str(error) or type(error).__name__
-            raise
-        finally:
-            self._record(name, arguments, result, problem, clock.monotonic() - started)
+        about = Call(
+            kind=CallKind.TOOL,
+            run=self._run,
+            path=self._path,
+            requested=name,
+            name=self._tools.get(name).name if self._tools.knows(name) else name,
+            arguments=arguments,
+            risk=self._tools.risk(name),
+            began=self._run.engine.clock.monotonic(),
+        )
+        return await _through_hooks(about, lambda: self._carry_out(name, arguments))
 
     async def _carry_out(self, name: str, arguments: Any) -> ToolResult:
         tool = self._tools.get(name)
-        if tool.risk is not Risk.READ:
-            raise ToolError(
-                f"tool {tool.name!r} has the risk {tool.risk.value!r} and needs a person's approval, "
-                "which this version cannot ask for",
-                ErrorCode.APPROVAL_REQUIRED,
-            )
         return await tool.run(check_arguments(tool, arguments), ToolContext(self._run.engine.clock))
 
-    def _record(
-        self, name: str, arguments: Any, result: ToolResult | None, problem: str, seconds: float
-    ) -> None:
-        succeeded = result is not None
-        text = result.text if result is not None else problem
-        self._run.tool_calls.append(ToolCallRecord(self._path, name, arguments, succeeded, text, seconds))
-        # A model can invent names without end; a label per invention would never be forgotten.
-        label = self._tools.get(name).name if self._tools.knows(name) else "unknown"
-        self._run.engine.metrics.tool(label, succeeded=succeeded)
-        self._run.listener(ToolCalled(self._path, name, succeeded))
+
+async def _through_hooks(call: Call, carry_out: Callable[[], Awaitable[Result]]) -> Result:
+    """Make a call with all hooks around it; see `CallHook` for who is told what, and when."""
+    begun: list[CallHook] = []
+    try:
+        for hook in call.run.engine.hooks:
+            await hook.before(call)
+            begun.append(hook)
+        result = await carry_out()
+        await _tell_of_success(begun, call, result)
+        return result
+    except BaseException as error:
+        await _tell_of_failure(begun, call, error)
+        raise
+
+
+async def _tell_of_success(begun: list[CallHook], call: Call, result: ModelReply | ToolResult) -> None:
+    while begun:
+        hook = begun.pop()
+        try:
+            await hook.after(call, result)
+        except Exception as error:
+            # For the log of actions: what the call did, it did.
+            error.add_note(f"The call itself succeeded; {type(hook).__name__} raised this after it.")
+            raise
+
+
+async def _tell_of_failure(begun: list[CallHook], call: Call, error: BaseException) -> None:
+    while begun:
+        hook = begun.pop()
+        try:
+            await hook.failed(call, error)
+        except asyncio.CancelledError as cancelled:
+            await _tell_of_failure(begun, call, cancelled)
+            raise
+        except Exception as problem:  # the caller must get the call's own error, not this one
+            log.error("hook_failed", hook=type(hook).__name__, call=call.name, exc_info=problem)

@@ -5,7 +5,7 @@ from pipecatapp.runs.records import Status
 
 
 class RunMetrics:
-    """Latency of runs and nodes, and tool calls, in the registry of the service."""
+    """Latency of runs and nodes, in the registry of the service."""
 
     def __init__(self, metrics: Metrics) -> None:
         """Declare them."""
@@ -15,7 +15,6 @@ class RunMetrics:
         self._nodes = metrics.histogram(
             "hearth_workflow_node_seconds", "Time that one try at a node took.", ("type", "status")
         )
-        self._tools = metrics.counter("hearth_tool_calls", "Tool calls by outcome.", ("tool", "outcome"))
 
     def run(self, workflow: str, status: Status, seconds: float) -> None:
         """A run is over."""
@@ -24,7 +23,3 @@ class RunMetrics:
     def node(self, type_: str, status: Status, seconds: float) -> None:
         """A try at a node is over."""
         self._nodes.labels(type_, status).observe(seconds, exemplar=exemplar())
-
-    def tool(self, name: str, *, succeeded: bool) -> None:
-        """A tool call is over."""
-        self._tools.labels(name, "success" if succeeded else "failure").inc(exemplar=exemplar())

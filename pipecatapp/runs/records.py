@@ -80,6 +80,18 @@ class ToolCallRecord:
 
 
 @dataclass(frozen=True)
+class Usage:
+    """Tokens that models read and wrote, as far as their servers told."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        """Both together."""
+        return Usage(self.tokens_in + other.tokens_in, self.tokens_out + other.tokens_out)
+
+
+@dataclass(frozen=True)
 class RunResult:
     """A finished run."""
 
@@ -90,6 +102,7 @@ class RunResult:
     nodes: Mapping[str, NodeRecord]
     tool_calls: tuple[ToolCallRecord, ...]
     seconds: float
+    usage: Usage  #: of all its model calls, failed attempts included
 
 
 class InvalidInputError(HearthError):

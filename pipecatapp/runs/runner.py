@@ -2,18 +2,20 @@
 
 import asyncio
 from collections import ChainMap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from clusterkit.clock import Clock
 from clusterkit.config.suggest import suggest
+from clusterkit.http.principal import Principal
 from clusterkit.llm.chat import Models
 from clusterkit.telemetry.event_log import EventLog
 from clusterkit.telemetry.metrics import Metrics
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.runs.events import Listener, RunFinished, RunStarted, Speech, ignore
+from pipecatapp.runs.hooks import CallHook
 from pipecatapp.runs.metrics import RunMetrics
-from pipecatapp.runs.records import InvalidInputError, RunFailedError, RunResult, Status
+from pipecatapp.runs.records import InvalidInputError, RunFailedError, RunResult, Status, Usage
 from pipecatapp.runs.scope import run_scope
 from pipecatapp.runs.state import Engine, RunState
 from pipecatapp.tools.registry import ToolRegistry
@@ -36,9 +38,10 @@ class WorkflowRunner:
         metrics: Metrics,
         clock: Clock,
         chance: Callable[[], float],
+        hooks: Sequence[CallHook],
     ) -> None:
-        """`chance` gives random numbers in [0, 1), for the jitter of retries."""
-        self._engine = Engine(nodes, tools, models, events, RunMetrics(metrics), clock, chance)
+        """`chance` gives random numbers in [0, 1), for the jitter of retries; `hooks` see every call."""
+        self._engine = Engine(nodes, tools, models, events, RunMetrics(metrics), clock, chance, hooks)
 
     async def run(
         self,
@@ -47,16 +50,18 @@ class WorkflowRunner:
         *,
         run_id: str,
         agent_id: str,
+        principal: Principal,
         listener: Listener = ignore,
         timeout: float | None = None,
     ) -> RunResult:
-        """Run `graph`. Cancelling the caller stops every node.
+        """Run `graph` for `principal`. Cancelling the caller stops every node.
 
         `timeout` is in seconds; the workflow's own `budget.wall` holds too. Raises `InvalidInputError`
         before anything runs, `RunFailedError` when a node fails or the time is up.
         """
         values = check_inputs(graph, inputs)
-        run = RunState(self._engine, run_id, agent_id, graph.name, graph.source, listener, Speech(listener))
+        speech = Speech(listener)
+        run = RunState(self._engine, run_id, agent_id, principal, graph.name, graph.source, listener, speech)
         started = self._engine.clock.monotonic()
         listener(RunStarted(run_id, graph.name))
         status, outputs = Status.CANCELLED, {}
@@ -93,7 +98,14 @@ class WorkflowRunner:
     def _result(self, run: RunState, status: Status, outputs: Mapping[str, Any], started: float) -> RunResult:
         seconds = self._engine.clock.monotonic() - started
         return RunResult(
-            run.run_id, run.workflow, status, outputs, run.records, tuple(run.tool_calls), seconds
+            run.run_id,
+            run.workflow,
+            status,
+            outputs,
+            run.records,
+            tuple(run.tool_calls),
+            seconds,
+            sum(run.usages, Usage()),
         )
 
 

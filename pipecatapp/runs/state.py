@@ -1,18 +1,20 @@
 """What the parts of one run share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
 from clusterkit.clock import Clock
+from clusterkit.http.principal import Principal
 from clusterkit.llm.chat import Models
 from clusterkit.telemetry.actions import ActionType
 from clusterkit.telemetry.event_log import Action, EventLog
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.runs.events import Listener, Speech
+from pipecatapp.runs.hooks import CallHook
 from pipecatapp.runs.metrics import RunMetrics
-from pipecatapp.runs.records import NodeRecord, ToolCallRecord
+from pipecatapp.runs.records import NodeRecord, ToolCallRecord, Usage
 from pipecatapp.tools.registry import ToolRegistry
 
 
@@ -27,6 +29,7 @@ class Engine:
     metrics: RunMetrics
     clock: Clock
     chance: Callable[[], float]  #: a random number in [0, 1)
+    hooks: Sequence[CallHook]  #: around every model and tool call, in this order
 
 
 @dataclass(frozen=True)
@@ -36,12 +39,14 @@ class RunState:
     engine: Engine
     run_id: str
     agent_id: str
+    principal: Principal  #: who asked for it
     workflow: str
     file: str  #: where the workflow was read from
     listener: Listener
     speech: Speech
     records: dict[str, NodeRecord] = field(default_factory=dict)
     tool_calls: list[ToolCallRecord] = field(default_factory=list)
+    usages: list[Usage] = field(default_factory=list)  #: one entry for each try at a model
 
     def action(
         self,
@@ -56,6 +61,7 @@ class RunState:
         return self.engine.events.action(
             task_id=self.run_id,
             agent_id=self.agent_id,
+            principal=str(self.principal),
             action_type=action_type,
             tool_name=tool_name,
             tool_parameters=tool_parameters,

@@ -1,7 +1,7 @@
 """The agent as an OpenAI chat model, for the gateway and for the chat page."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from typing import Any, TypeVar
 
@@ -24,8 +24,11 @@ from clusterkit.http.openai_wire import (
     sse,
     usage,
 )
+from clusterkit.http.principal import Principal, principal_of
 from pipecatapp.runs.records import RunResult
-from pipecatapp.web.turns import RunningTurn, Turn, Turns, as_api_error, tokens_of, turn_of
+from pipecatapp.turns.errors import InvalidTurn
+from pipecatapp.turns.turns import RunningTurn, Turn, Turns, turn_of
+from pipecatapp.web.errors import as_api_error
 
 EVENT_STREAM: dict[str, Any] = {"content": {"text/event-stream": {}}}  #: for the API's description
 Value = TypeVar("Value")
@@ -45,16 +48,17 @@ def chat_routes(turns: Turns, model: str, clock: Clock) -> APIRouter:
     async def chat_completions(asked: ChatRequest, request: Request) -> Response:
         """Answer the last message of a conversation."""
         _check(asked, model)
-        made = _Answer(model, clock)
-        turn = turn_of(asked.messages)
+        answer = _Answer(model, clock)
+        turn = _turn(asked.messages)
         if asked.stream:
-            return await _streamed(turns, turn, made, request, wants_usage=asked.wants_usage)
-        return await _while_connected(request, lambda: _whole(turns, turn, made))
+            return await _streamed(turns, turn, answer, request, wants_usage=asked.wants_usage)
+        principal = principal_of(request.scope)
+        return await _while_connected(request, lambda: _whole(turns, turn, answer, principal))
 
     @router.post("/api/chat", response_class=StreamingResponse, responses={200: EVENT_STREAM})
     async def page_chat(asked: PageRequest, request: Request) -> Response:
         """The same for the chat page, always streamed."""
-        turn = turn_of(asked.messages)
+        turn = _turn(asked.messages)
         return await _streamed(turns, turn, _Answer(model, clock), request, wants_usage=False)
 
     return router
@@ -76,6 +80,13 @@ def _check(asked: ChatRequest, model: str) -> None:
         )
 
 
+def _turn(messages: Sequence[ChatMessage]) -> Turn:
+    try:
+        return turn_of([{"role": one.role, "content": one.text()} for one in messages])
+    except InvalidTurn as error:
+        raise as_api_error(error) from error
+
+
 class _Answer:
     """The parts that all chunks of one answer share."""
 
@@ -83,13 +94,13 @@ class _Answer:
         self.shared: dict[str, Any] = {"model": model, "created": int(clock.now().timestamp())}
 
     def chunk(self, run_id: str, *, hearth: dict[str, Any] | None = None, **rest: Any) -> bytes:
-        made = chunk(id=f"chatcmpl-{run_id}", **self.shared, **rest)
-        return sse(made if hearth is None else {**made, "hearth": hearth})
+        event = chunk(id=f"chatcmpl-{run_id}", **self.shared, **rest)
+        return sse(event if hearth is None else {**event, "hearth": hearth})
 
 
-async def _whole(turns: Turns, turn: Turn, made: _Answer) -> Response:
+async def _whole(turns: Turns, turn: Turn, answer: _Answer, principal: Principal) -> Response:
     try:
-        async with turns.run(turn) as running:
+        async with turns.run(turn, principal=principal) as running:
             text = "".join([piece async for piece in running.pieces()])
             result = running.result
     except HearthError as error:
@@ -98,8 +109,8 @@ async def _whole(turns: Turns, turn: Turn, made: _Answer) -> Response:
         id=f"chatcmpl-{result.run_id}",
         text=text,
         finish_reason="stop",
-        usage=usage(*tokens_of(result)),
-        **made.shared,
+        usage=_usage(result),
+        **answer.shared,
     )
     return JSONResponse({**body, "hearth": _about(result)})
 
@@ -120,39 +131,43 @@ class _TurnStream(StreamingResponse):
 
 
 async def _streamed(
-    turns: Turns, turn: Turn, made: _Answer, request: Request, *, wants_usage: bool
+    turns: Turns, turn: Turn, answer: _Answer, request: Request, *, wants_usage: bool
 ) -> Response:
     async with AsyncExitStack() as stack:
         try:
-            running = await stack.enter_async_context(turns.run(turn))
+            running = await stack.enter_async_context(turns.run(turn, principal=principal_of(request.scope)))
             pieces = running.pieces()
             # A turn that fails before its first word can still be answered with the right status.
             first = await _while_connected(request, lambda: anext(pieces, None))
         except HearthError as error:
             raise as_api_error(error) from error
-        return _TurnStream(stack.pop_all(), _events(running, first, pieces, made, wants_usage))
+        return _TurnStream(stack.pop_all(), _events(running, first, pieces, answer, wants_usage))
 
 
 async def _events(
     running: RunningTurn,
     first: str | None,
     pieces: AsyncIterator[str],
-    made: _Answer,
+    answer: _Answer,
     wants_usage: bool,
 ) -> AsyncIterator[bytes]:
     run_id = running.run_id
     try:
-        yield made.chunk(run_id, delta={"role": "assistant", "content": first or ""})
+        yield answer.chunk(run_id, delta={"role": "assistant", "content": first or ""})
         async for piece in pieces:
-            yield made.chunk(run_id, delta={"content": piece})
+            yield answer.chunk(run_id, delta={"content": piece})
         result = running.result
-        yield made.chunk(run_id, delta={}, finish_reason="stop", hearth=_about(result))
+        yield answer.chunk(run_id, delta={}, finish_reason="stop", hearth=_about(result))
         if wants_usage:
-            yield made.chunk(run_id, delta=None, usage=usage(*tokens_of(result)))
+            yield answer.chunk(run_id, delta=None, usage=_usage(result))
         yield DONE
     except HearthError as error:
         problem = as_api_error(error)
         yield sse(error_body(problem.message, problem.type, problem.code))
+
+
+def _usage(result: RunResult) -> dict[str, int]:
+    return usage(result.usage.tokens_in, result.usage.tokens_out)
 
 
 def _about(result: RunResult) -> dict[str, Any]:

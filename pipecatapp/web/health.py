@@ -8,34 +8,32 @@ from clusterkit.ports.registry import Instance, Registry
 from clusterkit.telemetry.event_log import EventLog
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.runs.library import WorkflowLibrary
-from pipecatapp.web.main_model import main_model
+from pipecatapp.settings import PipecatappSettings
+from pipecatapp.turns.main_model import main_model
 
 
 def agent_health(
-    *,
+    settings: PipecatappSettings,
     registry: Registry,
+    *,
     library: WorkflowLibrary,
-    workflow: str,
-    gateway_service: str,
-    main_expert_service: str,
-    events: EventLog,
     nodes: NodeRegistry,
-    environment: str,
+    events: EventLog,
 ) -> HealthProbe:
     """The agent needs its workflow, the gateway with an expert behind it, and its event log."""
 
     async def health() -> Health:
         await events.try_again()
         instances = await _instances(registry)
-        main = main_model(instances or (), main_expert_service)
+        main = main_model(instances or (), settings.main_expert_service)
         return Health(
             (
-                await _workflow(library, workflow),
-                _gateway(instances, gateway_service),
+                await _workflow(library, settings.workflow),
+                _gateway(instances, settings.gateway_service),
                 Check("event_log", events.write_failure is None, events.write_failure or ""),
             ),
             info={
-                "environment": environment,
+                "environment": settings.environment,
                 "model": main.name,
                 "built_in_model": main.built_in,
                 "broken_plugins": [plugin.file for plugin in nodes.broken],

@@ -1,28 +1,35 @@
-"""What the agent asks of callers once it can be reached from other machines."""
+"""What the agent asks of callers: on its own machine, and once it can be reached from others."""
 
-from urllib.parse import urlsplit
+from starlette.types import ASGIApp
 
-from starlette.types import Scope
-
-from clusterkit.config.settings import is_loopback
+from clusterkit.http.guard import (
+    TOKEN_REFUSAL,
+    Area,
+    Guard,
+    Refusal,
+    local_person_way,
+    loopback_listener_way,
+    password_way,
+    service_token_way,
+)
+from clusterkit.http.principal import PrincipalKind
 
 OPEN_PATHS = frozenset(["/health", "/metrics"])  #: answered to everybody: they tell nothing private
+PERSON, CLIENT, SERVICE = PrincipalKind.PERSON, PrincipalKind.CLIENT, PrincipalKind.SERVICE
 
 
-def needs_token(scope: Scope) -> bool:
-    """Whether a request must present the agent's token. A person at this very machine need not."""
-    return scope["path"] not in OPEN_PATHS and not _is_from_here(scope)
+def agent_guard(app: ASGIApp, token: str, *, beyond_loopback: bool) -> Guard:
+    """`/v1/` is for those who present `token`, all else for a person at this very machine as well.
 
-
-def _is_from_here(scope: Scope) -> bool:
-    # By name as well: a page of the internet whose own name leads to 127.0.0.1 is no visitor from here.
-    client = scope.get("client")
-    host = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"host"), "")
-    return client is not None and is_loopback(client[0]) and is_loopback(_name(host))
-
-
-def _name(host: str) -> str:
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    Beyond loopback the token may come from a browser, as a password.
+    """
+    challenge = b'Basic realm="Hearth", charset="UTF-8"' if beyond_loopback else b"Bearer"
+    return Guard(
+        app,
+        ways=[service_token_way(token), password_way(token), local_person_way]
+        if beyond_loopback
+        else [service_token_way(token), loopback_listener_way],
+        areas=[Area("/v1/", [SERVICE, CLIENT]), Area("", [SERVICE, CLIENT, PERSON])],
+        open_paths=OPEN_PATHS,
+        refusal=Refusal(TOKEN_REFUSAL, ((b"www-authenticate", challenge),)),
+    )

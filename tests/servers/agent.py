@@ -16,6 +16,7 @@ from clusterkit.ports.registry import Instance
 from clusterkit.telemetry.tracing import TraceMiddleware
 from clusterkit.testing import FakeRegistry, ScriptedAnswer, scripted_app
 from pipecatapp.__main__ import Agent, open_agent
+from pipecatapp.runs.hooks import CallHook
 from pipecatapp.settings import PipecatappSettings
 from tests.servers.asgi_server import serving
 from tests.servers.raw_upstream import Behaviour, Exchange, RawUpstream, raw_upstream
@@ -70,6 +71,12 @@ class RunningAgent:
         upstream = await self.stack.enter_async_context(raw_upstream(behave))
         await self.announce(upstream.port)
         return upstream
+
+    async def announce_expert(self, **meta: str) -> None:
+        """Put the main expert into the registry, with what it tells about its model."""
+        expert = Instance(service="expert-main", id="main-1", address="127.0.0.1", port=1)
+        await self.registry.register(expert, ttl=10)
+        await self.registry.heartbeat("main-1", healthy=True, meta=meta)
 
     async def ask(self, text: str, **more: Any) -> httpx.Response:
         """Post a chat request and read the whole answer."""
@@ -131,12 +138,14 @@ async def within(seconds: float, awaited: Awaitable[Any]) -> Any:
 
 
 @asynccontextmanager
-async def running_agent(settings: PipecatappSettings) -> AsyncIterator[RunningAgent]:
+async def running_agent(
+    settings: PipecatappSettings, policies: Sequence[CallHook] = ()
+) -> AsyncIterator[RunningAgent]:
     """Run an agent with `settings`; it listens on a free port whatever they say."""
     async with AsyncExitStack() as stack:
         registry = FakeRegistry()
         logs = stack.enter_context(capture_logs())
-        agent = await stack.enter_async_context(open_agent(settings, registry, HastyClock()))
+        agent = await stack.enter_async_context(open_agent(settings, registry, HastyClock(), policies))
         url = await stack.enter_async_context(serving(TraceMiddleware(agent.app)))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=20))
         made = RunningAgent(url, agent, settings, registry, client, logs, stack)

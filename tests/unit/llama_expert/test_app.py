@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from clusterkit.config.catalogue import ExpertSpec, ModelSpec
-from clusterkit.http.tokens import BearerGuard
+from clusterkit.http.guard import service_guard
 from clusterkit.proxy.upstream import UpstreamPool
 from clusterkit.telemetry.metrics import Metrics
 from clusterkit.testing import FakeClock
@@ -47,7 +47,7 @@ def client(supervisor: Supervisor) -> httpx.AsyncClient:
         metrics=metrics,
         clock=FakeClock(),
     )
-    transport = httpx.ASGITransport(BearerGuard(proxy, "t", paths=("/experts",)))
+    transport = httpx.ASGITransport(service_guard(proxy, "t", paths=("/experts",)))
     return httpx.AsyncClient(
         transport=transport, base_url="http://experts", headers={"authorization": "Bearer t"}
     )

@@ -9,7 +9,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 
 from clusterkit.config.settings import ServiceSettings
-from clusterkit.http.tokens import BearerGuard, TokenError, ensure_token, service_token
+from clusterkit.http.guard import service_guard
+from clusterkit.http.tokens import TokenError, ensure_token, service_token
 
 
 def test_a_token_is_made_once_and_only_its_owner_may_read_it(tmp_path: Path) -> None:
@@ -77,7 +78,7 @@ def test_a_token_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None
 async def test_guarded_paths_answer_to_the_token_alone(
     path: str, headers: dict[str, str | bytes], status: int
 ) -> None:
-    guard = BearerGuard(PlainTextResponse("in"), "right", paths=("/v1/",))
+    guard = service_guard(PlainTextResponse("in"), "right", paths=("/v1/",))
     transport = httpx.ASGITransport(guard)
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         answer = await http.get(path, headers=httpx.Headers(list(headers.items())))

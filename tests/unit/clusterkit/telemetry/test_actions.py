@@ -14,6 +14,7 @@ WHOLE: dict[str, Any] = {
     "timestamp": "2026-01-02T03:04:05Z",
     "task_id": "t1",
     "agent_id": "a1",
+    "principal": "client:5f70bf18",
     "trace_id": "ab" * 16,
     "action_type": "tool_call",
     "tool_name": "shell",
@@ -52,7 +53,8 @@ def test_only_tool_calls_have_a_tool(action_type: str) -> None:
 
 @pytest.mark.req("TEL-01")
 @pytest.mark.parametrize(
-    "field", sorted(WHOLE.keys() - {"trace_id", "tool_parameters", "tool_output", "resource_metrics"})
+    "field",
+    sorted(WHOLE.keys() - {"principal", "trace_id", "tool_parameters", "tool_output", "resource_metrics"}),
 )
 def test_an_event_without_a_field_it_needs_is_refused(field: str) -> None:
     with pytest.raises(ValidationError):

@@ -10,12 +10,14 @@ from typing import Any, ClassVar
 import pytest
 
 from clusterkit.clock import Clock, SystemClock
+from clusterkit.http.principal import LOCAL_PERSON
 from clusterkit.llm.chat import ModelReply, ToolRequest
 from clusterkit.storage.database import Database, sqlite_url
 from clusterkit.telemetry.actions import EventQuery
 from clusterkit.telemetry.event_log import EventLog, metadata
 from clusterkit.telemetry.metrics import Metrics
 from clusterkit.testing import FakeRegistry
+from pipecatapp.__main__ import call_hooks
 from pipecatapp.nodes.base import Node, NodeConfig
 from pipecatapp.nodes.registry import BUILT_IN, NodeRegistry
 from pipecatapp.runs.runner import WorkflowRunner
@@ -140,7 +142,7 @@ class Kit:
         self.work: Any = self.nodes.get("work")
         self.runner = WorkflowRunner(
             nodes=self.nodes, tools=self.tools, models=self.models, events=self.log, metrics=self.metrics,
-            clock=self.clock, chance=lambda: 0.5,
+            clock=self.clock, chance=lambda: 0.5, hooks=call_hooks(self.metrics, self.tools),
         )  # fmt: skip
 
     def load(self, nodes: str, head: str = "") -> Any:
@@ -153,8 +155,9 @@ class Kit:
 
     async def run_graph(self, graph: Any, inputs: Any, **more: Any) -> Any:
         return await self.runner.run(
-            graph, inputs, run_id="run-1", agent_id="tester", listener=self.heard.append, **more
-        )
+            graph, inputs, run_id="run-1", agent_id="tester", principal=LOCAL_PERSON,
+            listener=self.heard.append, **more
+        )  # fmt: skip
 
     async def events(self) -> Sequence[Any]:
         await self.log.flush()

@@ -6,7 +6,6 @@ from openai import APIStatusError, AsyncOpenAI
 
 from clusterkit.http.openai_wire import chunk, sse, usage
 from clusterkit.testing import ScriptedAnswer
-from pipecatapp.web.main_model import MainModel
 from tests.servers.agent import CHAT, RunningAgent, Silence, events_of, question, text_of
 from tests.servers.raw_upstream import Exchange
 from tests.unit.pipecatapp.web.conftest import MakeAgent
@@ -226,11 +225,8 @@ async def test_a_model_that_is_cut_off_is_asked_again_on_a_line_of_its_own(agent
 
 
 async def test_a_mistake_of_our_own_is_answered_and_not_waited_for(agent: RunningAgent) -> None:
-    async def broken() -> MainModel:
-        raise RuntimeError("planted")
-
-    agent.agent.turns._model = broken
     for stream in (False, True):
+        agent.registry.fail_next = RuntimeError("planted")
         answer = await agent.ask("what is 1 + 1", stream=stream)
         assert answer.status_code == 500
         assert answer.json()["error"]["code"] == "internal"

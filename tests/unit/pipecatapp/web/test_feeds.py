@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from clusterkit.ports.registry import Instance
 from pipecatapp.web.app import STATIC
 from tests.servers.agent import WORKFLOWS, RunningAgent
 from tests.unit.pipecatapp.web.conftest import MakeAgent
@@ -131,16 +130,10 @@ async def test_the_node_types_are_listed_with_those_of_a_plugin_folder(
     assert health["broken_plugins"] == [str(plugins / "torn.py")]
 
 
-async def announce_expert(agent: RunningAgent, **meta: str) -> None:
-    expert = Instance(service="expert-main", id="main-1", address="127.0.0.1", port=1)
-    await agent.registry.register(expert, ttl=10)
-    await agent.registry.heartbeat("main-1", healthy=True, meta=meta)
-
-
 @pytest.mark.req("MON-09")
 async def test_health_is_200_when_all_is_well_and_tells_of_the_model(agent: RunningAgent) -> None:
     await agent.announce(1)
-    await announce_expert(agent, model="smollm2", built_in="true")
+    await agent.announce_expert(model="smollm2", built_in="true")
     answer = await agent.client.get("/health")
     assert answer.status_code == 200
     body = answer.json()

@@ -14,7 +14,8 @@ from fastapi import FastAPI, Request, Response
 
 from clusterkit.errors import HearthError
 from clusterkit.http.listener import HttpServer
-from pipecatapp.web.turns import Turn
+from clusterkit.http.principal import LOCAL_PERSON
+from pipecatapp.turns.turns import Turn
 from tests.servers.agent import RunningAgent, Silence, soon, within
 from tests.servers.asgi_server import serving
 from tests.unit.pipecatapp.web.conftest import MakeAgent
@@ -122,7 +123,7 @@ class InProcess:
 
     async def ask(self, text: str) -> dict[str, Any]:
         try:
-            async with self.agent.agent.turns.run(Turn(text)) as running:
+            async with self.agent.agent.turns.run(Turn(text), principal=LOCAL_PERSON) as running:
                 return {"text": "".join([piece async for piece in running.pieces()])}
         except HearthError as error:
             return {"error": {"code": error.code, "message": str(error)}}

@@ -3,12 +3,8 @@
 import pytest
 
 from clusterkit.ports.registry import Instance
-from pipecatapp.web.main_model import (
-    CHARACTERS_PER_TOKEN_OF_CONTEXT,
-    MainModel,
-    main_model,
-    recent,
-)
+from pipecatapp.turns.conversation import CHARACTERS_PER_TOKEN_OF_CONTEXT, recent
+from pipecatapp.turns.main_model import MainModel, main_model
 
 MAIN = "expert-main"
 

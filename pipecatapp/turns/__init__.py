@@ -1,0 +1,1 @@
+"""What a person says and hears: turns, the conversation they belong to, messages answered later."""
