@@ -47,6 +47,7 @@ missing_packages() {
   if [ "$lock" = locks/dev.txt ]; then
     command -v git >/dev/null || echo git
     command -v chromium >/dev/null || echo chromium
+    compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null || echo postgresql
   fi
 }
 

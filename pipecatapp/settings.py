@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-import sqlalchemy as sa
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from clusterkit.config.settings import ServiceSettings, settings_config
-from clusterkit.storage.database import sqlite_url
+from clusterkit.errors import StorageError
+from clusterkit.storage.urls import database_url, sqlite_url
 
 SERVICE = "pipecatapp"  #: the agent's own name in the registry, and whose token its callers present
 GATEWAY_TOKEN = "moe_gateway"  #: whose token the gateway asks for
@@ -22,9 +22,9 @@ def _one_word(value: str | SecretStr) -> str | SecretStr:
 
 def _is_database_url(value: SecretStr) -> SecretStr:
     try:
-        sa.make_url(value.get_secret_value()).get_dialect()
-    except (sa.exc.ArgumentError, ValueError) as error:
-        raise ValueError("should be an SQLAlchemy URL, as sqlite:///folder/file.db") from error
+        database_url(value.get_secret_value())
+    except StorageError as error:
+        raise ValueError(str(error)) from error
     return value
 
 
@@ -57,7 +57,9 @@ class PipecatappSettings(ServiceSettings):
         None, description="Folder of Python files with further node types; code in it runs as the agent."
     )
     database_url: DatabaseUrl | None = Field(
-        None, description="SQLAlchemy URL of the agent's database; a SQLite file under HOME by default."
+        None,
+        description="URL of the agent's database, as postgresql://user:password@host:5432/database; a SQLite "
+        "file under HOME by default.",
     )
     max_concurrent_agents: int = Field(3, ge=1, le=1000, description="Turns that run at the same time.")
     max_waiting_turns: int = Field(64, ge=0, description="Turns that may wait for a place; more get 429.")

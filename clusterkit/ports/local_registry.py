@@ -16,7 +16,8 @@ from sqlalchemy.engine import Connection
 
 from clusterkit.clock import Clock
 from clusterkit.ports.registry import Instance
-from clusterkit.storage.database import Database, sqlite_url
+from clusterkit.storage.database import Database
+from clusterkit.storage.urls import sqlite_url
 
 POLL_SECONDS = 0.2  #: how often a waiter looks; the upper bound on how late it sees a change
 

@@ -1,4 +1,4 @@
-"""SQL databases: SQLite in WAL mode by default, with one writer that commits groups at once.
+"""SQL databases: SQLite in WAL mode or PostgreSQL, with one writer that commits groups at once.
 
 Writers hand a function to the writer thread; all functions that wait are run inside one transaction
 (each behind a savepoint) and acknowledged after one synchronised commit. That keeps
@@ -20,6 +20,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from clusterkit.errors import StorageError, StorageFullError
+from clusterkit.storage.postgresql import DISK_FULL, SILENCE_SECONDS, complaint, open_postgresql
+from clusterkit.storage.urls import POSTGRESQL, database_url
 
 Result = TypeVar("Result")
 Work = Callable[[Connection], Result]
@@ -28,19 +30,20 @@ _Write = tuple[Work[Any], "Future[Any]"]
 _MAX_GROUP = 512  #: writes in one transaction; bounds how long a commit can take
 
 
-def sqlite_url(path: Path) -> str:
-    """The SQLAlchemy URL of a SQLite file, whatever characters its name has."""
-    return sa.URL.create("sqlite", database=str(path)).render_as_string(hide_password=False)
+def open_engine(url: str, *, silence: float = SILENCE_SECONDS) -> Engine:
+    """An engine for `url`, set up so that what is committed is on disk and one transaction writes at a time.
 
-
-def open_engine(url: str) -> Engine:
-    """An engine for `url`; SQLite gets WAL, full synchronisation, foreign keys and a busy timeout."""
-    engine = sa.create_engine(url)
-    if engine.dialect.name == "sqlite":
-        if engine.url.database:
-            Path(engine.url.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        sa.event.listen(engine, "connect", _prepare_sqlite)
-        sa.event.listen(engine, "begin", _begin_explicitly)
+    A server may be silent for `silence` seconds before a statement counts as failed. Nothing is opened yet.
+    Raises `StorageError` when `url` names what is not supported.
+    """
+    parsed = database_url(url)
+    if parsed.drivername == POSTGRESQL:
+        return open_postgresql(parsed, silence)
+    engine = sa.create_engine(parsed)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    sa.event.listen(engine, "connect", _prepare_sqlite)
+    sa.event.listen(engine, "begin", _begin_explicitly)
     return engine
 
 
@@ -71,7 +74,7 @@ def migrate(url: str, migrations: Path) -> None:
     try:
         command.upgrade(config, "head")
     except sa.exc.SQLAlchemyError as error:
-        raise storage_error(sa.make_url(url), error) from error
+        raise storage_error(database_url(url), error) from error
 
 
 class Database:
@@ -106,7 +109,7 @@ class Database:
         is full, `StorageError` when the database refuses otherwise or is closed.
         """
         if self._closed:
-            raise StorageError(f"{self.engine.url.render_as_string(hide_password=True)}: is closed")
+            raise StorageError(f"{_shown(self.engine.url)}: is closed")
         done: Future[Result] = Future()
         self._queue.put((work, done))
         # Shielded: a caller that goes away must not leave the writer with a cancelled future.
@@ -142,8 +145,10 @@ class Database:
         try:
             outcomes = self._transact(group)
         except BaseException as error:  # noqa: BLE001 - handed to the callers that asked
-            if len(group) == 1:
-                group[0][1].set_exception(self._explained(error))
+            # Without its server no other try is made: whether the commit came through is not known then.
+            if len(group) == 1 or isinstance(error, sa.exc.InterfaceError):
+                for _, done in group:
+                    done.set_exception(self._explained(error))
                 return
             # One of them spoilt the transaction for all, so each runs again in one of its own.
             for one in group:
@@ -168,7 +173,7 @@ class Database:
                     with connection.begin_nested():
                         value = work(connection)
                     outcomes.append((value, None))
-                except (sa.exc.OperationalError, sa.exc.InvalidRequestError):
+                except (sa.exc.InterfaceError, sa.exc.OperationalError, sa.exc.InvalidRequestError):
                     raise  # the transaction itself may be gone
                 except BaseException as error:  # noqa: BLE001 - handed to the caller that asked
                     outcomes.append((None, self._explained(error)))
@@ -184,8 +189,17 @@ class Database:
 
 def storage_error(url: sa.URL, error: sa.exc.SQLAlchemyError) -> StorageError:
     """What went wrong with the database at `url`, without its password."""
-    said = str(error.orig if isinstance(error, sa.exc.DBAPIError) else error)
-    if "disk is full" in said and url.database:
+    cause = error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig is not None else error
+    if url.drivername == POSTGRESQL and cause is not error:
+        state, message = complaint(cause)
+        if state == DISK_FULL:
+            return StorageFullError(f"{_shown(url)}: no room to write ({message}); nothing was half-written")
+        return StorageError(f"{_shown(url)}: {message}")
+    if "disk is full" in str(cause) and url.database:
         free = shutil.disk_usage(Path(url.database).parent).free // 2**20
         return StorageFullError(f"no room to write {url.database} ({free} MB free); nothing was half-written")
-    return StorageError(f"{url.render_as_string(hide_password=True)}: {said}")
+    return StorageError(f"{_shown(url)}: {cause}")
+
+
+def _shown(url: sa.URL) -> str:
+    return url.set(drivername=url.get_backend_name()).render_as_string(hide_password=True)

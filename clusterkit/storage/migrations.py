@@ -5,10 +5,14 @@ from alembic import context
 
 from clusterkit.storage.database import open_engine
 
+SILENCE_SECONDS = 600.0  #: a server may need so long for one change of a large table
+
 
 def run_migrations(target: sa.MetaData) -> None:
     """Migrate the database whose URL `clusterkit.storage.database.migrate` handed over, towards `target`."""
-    engine = open_engine(context.config.attributes["url"]).execution_options(hearth_write=True)
+    engine = open_engine(context.config.attributes["url"], silence=SILENCE_SECONDS).execution_options(
+        hearth_write=True
+    )
     with engine.connect() as connection:
         context.configure(connection=connection, target_metadata=target, render_as_batch=True)
         with context.begin_transaction():

@@ -35,14 +35,19 @@ from clusterkit.telemetry.actions import (
 from clusterkit.telemetry.redaction import redact, redact_text
 from clusterkit.telemetry.tracing import current_trace
 
+# SQLite numbers rows by itself only in a column called INTEGER, which has 64 bits there.
+_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+# Compared byte by byte: a language's order passes over the dot before the fraction.
+_TIME = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 metadata = sa.MetaData()
 events = sa.Table(
     "action_events",
     metadata,
-    sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("seq", _NUMBER, primary_key=True, autoincrement=True),
     sa.Column("event_id", sa.Text, nullable=False),
     sa.Column("phase", sa.Text, nullable=False),
-    sa.Column("timestamp", sa.Text, nullable=False),
+    sa.Column("timestamp", _TIME, nullable=False),
     sa.Column("task_id", sa.Text, nullable=False),
     sa.Column("action_type", sa.Text, nullable=False),
     sa.Column("tool_name", sa.Text),
@@ -255,9 +260,9 @@ def _insert(connection: Connection, written: list[ActionOutcome]) -> None:
             "event_id": event.event_id,
             "phase": event.phase,
             "timestamp": event.timestamp.astimezone(UTC).isoformat(),
-            "task_id": event.task_id,
+            "task_id": _indexed(event.task_id),
             "action_type": event.action_type,
-            "tool_name": event.tool_name,
+            "tool_name": None if event.tool_name is None else _indexed(event.tool_name),
             "status": event.status,
             "body": event.model_dump_json(),
         }
@@ -266,12 +271,17 @@ def _insert(connection: Connection, written: list[ActionOutcome]) -> None:
     connection.execute(events.insert(), rows)
 
 
+def _indexed(text: str) -> str:
+    """`text` as a column can hold it; PostgreSQL has no room for NUL, which JSON has as an escape."""
+    return text.replace("\0", "\ufffd")
+
+
 def _select(query: EventQuery) -> sa.Select[Any]:
     wanted = sa.select(events.c.seq, events.c.body).where(events.c.seq > query.after)
     for name in ("task_id", "tool_name", "action_type", "status"):
         value = getattr(query, name)
         if value is not None:
-            wanted = wanted.where(events.c[name] == value)
+            wanted = wanted.where(events.c[name] == _indexed(value))
     if query.since is not None:
         wanted = wanted.where(events.c.timestamp >= query.since.astimezone(UTC).isoformat())
     if query.until is not None:

@@ -3,6 +3,11 @@
 import sqlalchemy as sa
 from alembic import op
 
+# SQLite numbers rows by itself only in a column called INTEGER, which has 64 bits there.
+_NUMBER = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+# Compared byte by byte: a language's order passes over the dot before the fraction.
+_TIME = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+
 revision = "0001"
 down_revision = None
 branch_labels = None
@@ -12,10 +17,10 @@ depends_on = None
 def upgrade() -> None:
     op.create_table(
         "action_events",
-        sa.Column("seq", sa.Integer, primary_key=True, autoincrement=True),
+        sa.Column("seq", _NUMBER, primary_key=True, autoincrement=True),
         sa.Column("event_id", sa.Text, nullable=False),
         sa.Column("phase", sa.Text, nullable=False),
-        sa.Column("timestamp", sa.Text, nullable=False),
+        sa.Column("timestamp", _TIME, nullable=False),
         sa.Column("task_id", sa.Text, nullable=False),
         sa.Column("action_type", sa.Text, nullable=False),
         sa.Column("tool_name", sa.Text),

@@ -11,7 +11,8 @@ from alembic.migration import MigrationContext
 
 import pipecatapp
 from clusterkit.errors import StorageError
-from clusterkit.storage.database import migrate, open_engine, sqlite_url
+from clusterkit.storage.database import migrate, open_engine
+from clusterkit.storage.urls import sqlite_url
 from clusterkit.telemetry.event_log import metadata
 
 MIGRATIONS = Path(pipecatapp.__file__).parent / "migrations"
@@ -31,28 +32,23 @@ def config(url: str) -> Config:
     return made
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return sqlite_url(tmp_path / "data" / "agent.db")
+def test_an_empty_database_is_brought_up_and_up_again(database_url: str) -> None:
+    migrate(database_url, MIGRATIONS)
+    migrate(database_url, MIGRATIONS)
+    assert tables(database_url) == set(metadata.tables)
 
 
-def test_an_empty_database_is_brought_up_and_up_again(url: str) -> None:
-    migrate(url, MIGRATIONS)
-    migrate(url, MIGRATIONS)
-    assert tables(url) == set(metadata.tables)
+def test_the_database_is_taken_down_and_brought_up_again(database_url: str) -> None:
+    migrate(database_url, MIGRATIONS)
+    command.downgrade(config(database_url), "base")
+    assert tables(database_url) == set()
+    migrate(database_url, MIGRATIONS)
+    assert tables(database_url) == set(metadata.tables)
 
 
-def test_the_database_is_taken_down_and_brought_up_again(url: str) -> None:
-    migrate(url, MIGRATIONS)
-    command.downgrade(config(url), "base")
-    assert tables(url) == set()
-    migrate(url, MIGRATIONS)
-    assert tables(url) == set(metadata.tables)
-
-
-def test_the_migrated_database_is_what_the_code_expects(url: str) -> None:
-    migrate(url, MIGRATIONS)
-    engine = open_engine(url)
+def test_the_migrated_database_is_what_the_code_expects(database_url: str) -> None:
+    migrate(database_url, MIGRATIONS)
+    engine = open_engine(database_url)
     with engine.connect() as connection:
         differences = compare_metadata(MigrationContext.configure(connection), metadata)
     engine.dispose()

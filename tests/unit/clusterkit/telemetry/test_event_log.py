@@ -13,12 +13,13 @@ from typing import Any
 
 import httpx
 import pytest
+import sqlalchemy as sa
 from fastapi import FastAPI
 from pydantic import ValidationError
 
 from clusterkit.clock import SystemClock
 from clusterkit.errors import HearthError, StorageError
-from clusterkit.storage.database import Database, sqlite_url
+from clusterkit.storage.database import Database
 from clusterkit.telemetry.actions import (
     ActionOutcome,
     ActionPhase,
@@ -45,13 +46,8 @@ def counted() -> Callable[[], str]:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "agent.db"
-
-
-@pytest.fixture
-async def database(path: Path) -> AsyncIterator[Database]:
-    async with Database(sqlite_url(path)) as opened:
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with Database(database_url) as opened:
         await opened.write(metadata.create_all)
         yield opened
 
@@ -141,21 +137,24 @@ async def test_what_goes_wrong_is_recorded_and_raised_on(
         assert "Traceback" in outcome.error_details.stack_trace
 
 
-async def test_a_tool_runs_only_once_its_intent_is_on_disk(log: EventLog, path: Path) -> None:
-    async with Database(sqlite_url(path)) as other, log.action(**TOOL):
+async def test_a_tool_runs_only_once_its_intent_is_on_disk(log: EventLog, database_url: str) -> None:
+    async with Database(database_url) as other, log.action(**TOOL):
         seen = await EventLog(other, SystemClock(), counted()).query(EventQuery())
     assert [event.phase for event in seen] == [ActionPhase.INTENT]
 
 
-async def test_a_tool_does_not_run_when_its_intent_cannot_be_written(path: Path) -> None:
-    async with Database(sqlite_url(path)) as database:  # without its table
+async def test_a_tool_does_not_run_when_its_intent_cannot_be_written(database_url: str) -> None:
+    complaint = (
+        "no such table" if database_url.startswith("sqlite") else 'relation "action_events" does not exist'
+    )
+    async with Database(database_url) as database:  # without its table
         log = EventLog(database, SystemClock(), counted())
-        with pytest.raises(StorageError, match="no such table"):
+        with pytest.raises(StorageError, match=complaint):
             async with log.action(**TOOL):
                 pytest.fail("it ran")
         await log.flush()
         assert log.write_failure is not None
-        assert "no such table" in log.write_failure
+        assert complaint in log.write_failure
 
 
 async def test_an_action_cancelled_while_its_intent_is_written_has_an_outcome(log: EventLog) -> None:
@@ -225,8 +224,20 @@ async def test_the_snapshot_says_where_it_happened_and_what_it_was_about(log: Ev
         }
 
 
+async def all_bytes(database: Database) -> list[bytes]:
+    """What is in the files of SQLite, and in the rows of a server."""
+    if database.engine.dialect.name == "sqlite":
+        written = [file.read_bytes() for file in Path(str(database.engine.url.database)).parent.iterdir()]
+        assert len(written) == 3  # the database, its log and the index of that
+        return written
+    everything = sa.text("SELECT whole::text FROM action_events AS whole")
+    rows = await database.read(lambda connection: connection.execute(everything).scalars().all())
+    assert len(rows) == 2 * len(CANARIES) + 2
+    return [row.encode() for row in rows]
+
+
 @pytest.mark.req("TEL-05")
-async def test_no_credential_reaches_the_disk_or_the_feed(log: EventLog, path: Path) -> None:
+async def test_no_credential_reaches_the_disk_or_the_feed(log: EventLog, database: Database) -> None:
     async def leak(text: str) -> None:
         async with log.action(
             **{**TOOL, "tool_name": text},
@@ -252,8 +263,7 @@ async def test_no_credential_reaches_the_disk_or_the_feed(log: EventLog, path: P
     app.include_router(feed_routes(log, NodeRegistry()))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost") as http:
         feed = (await http.get("/api/events?limit=1000")).content
-    written = [file.read_bytes() for file in path.parent.iterdir()]
-    assert len(written) == 3  # the database, its log and the index of that
+    written = await all_bytes(database)
     for canary in (*CANARIES, "Plain-Canary"):
         secret = canary if isinstance(canary, str) else canary.secret
         for data in (feed, *written):
@@ -304,16 +314,36 @@ async def test_ten_thousand_events_are_found_by_task_tool_status_and_time(log: E
     assert await numbers(task_id="' OR 1=1 --") == []
 
 
+@pytest.mark.req("TEL-02")
+async def test_events_are_found_by_parts_of_a_second(log: EventLog) -> None:
+    whole, half = START, START + timedelta(seconds=0.5)
+    for number, at in enumerate((whole, half)):
+        await log.append([event(number).model_copy(update={"timestamp": at})])
+    assert [found.timestamp for found in await all_of(log, since=half)] == [half]
+    assert [found.timestamp for found in await all_of(log, until=half)] == [whole]
+
+
+async def test_the_feed_is_asked_from_as_far_as_numbers_go(log: EventLog) -> None:
+    await log.append([event(1)])
+    assert await log.query(EventQuery(after=2**63 - 1)) == []
+
+
+async def test_what_is_named_with_a_zero_byte_is_written_and_found(log: EventLog) -> None:
+    async with log.action(**{**TOOL, "tool_name": "cl\0ck", "task_id": "t\0"}):
+        pass
+    found = await all_of(log, tool_name="cl\0ck", task_id="t\0")
+    assert [(one.tool_name, one.task_id) for one in found] == [("cl\0ck", "t\0")] * 2
+
+
 APPEND_FOR_EVER = """
 import asyncio, sys
-from pathlib import Path
 from clusterkit.clock import SystemClock
 from clusterkit.telemetry.event_log import EventLog, metadata
-from clusterkit.storage.database import Database, sqlite_url
+from clusterkit.storage.database import Database
 from tests.unit.clusterkit.telemetry.test_event_log import event
 
 async def main():
-    async with Database(sqlite_url(Path(sys.argv[1]))) as database:
+    async with Database(sys.argv[1]) as database:
         await database.write(metadata.create_all)
         log = EventLog(database, SystemClock(), str)
         async def write(first):
@@ -327,14 +357,14 @@ asyncio.run(main())
 
 
 @pytest.mark.req("TEL-02")
-async def test_no_acknowledged_event_is_lost_when_the_process_is_killed(path: Path) -> None:
-    command = [sys.executable, "-c", APPEND_FOR_EVER, str(path)]
+async def test_no_acknowledged_event_is_lost_when_the_process_is_killed(database_url: str) -> None:
+    command = [sys.executable, "-c", APPEND_FOR_EVER, database_url]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220 - it outlives no test
     assert child.stdout is not None
     acknowledged = {child.stdout.readline().strip() for _ in range(300)}
     os.kill(child.pid, signal.SIGKILL)
     acknowledged |= set(child.communicate(timeout=30)[0].split("\n")[:-1])
-    async with Database(sqlite_url(path)) as database:
+    async with Database(database_url) as database:
         found = {stored.event_id for stored in await all_of(EventLog(database, SystemClock(), counted()))}
     assert len(acknowledged) >= 300
     assert acknowledged <= found

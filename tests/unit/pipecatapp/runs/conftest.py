@@ -12,7 +12,8 @@ import pytest
 from clusterkit.clock import Clock, SystemClock
 from clusterkit.http.principal import LOCAL_PERSON
 from clusterkit.llm.chat import ModelReply, ToolRequest
-from clusterkit.storage.database import Database, sqlite_url
+from clusterkit.storage.database import Database
+from clusterkit.storage.urls import sqlite_url
 from clusterkit.telemetry.actions import EventQuery
 from clusterkit.telemetry.event_log import EventLog, metadata
 from clusterkit.telemetry.metrics import Metrics
