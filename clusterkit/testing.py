@@ -24,6 +24,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
+from clusterkit.clock import SystemClock
 from clusterkit.config.settings import ServiceSettings
 from clusterkit.http.http_server import HttpServer, listen
 from clusterkit.http.openai_wire import DONE, chunk, completion, error_body, sse, usage
@@ -340,7 +341,7 @@ def _whole(turn: Turn, body: Mapping[str, Any]) -> dict[str, Any]:
     made = completion(
         id="chatcmpl-scripted",
         model=str(body.get("model")),
-        created=0,
+        created=_now(),
         text=turn.text,
         finish_reason="tool_calls" if turn.tool_calls else "stop",
         usage=usage(len(json.dumps(body)) // 4, len(turn.text.split())),
@@ -350,8 +351,12 @@ def _whole(turn: Turn, body: Mapping[str, Any]) -> dict[str, Any]:
     return made
 
 
+def _now() -> int:
+    return int(SystemClock().now().timestamp())
+
+
 async def _stream(turn: Turn, body: Mapping[str, Any], entry: dict[str, Any]) -> AsyncIterator[bytes]:
-    shared: dict[str, Any] = {"id": "chatcmpl-scripted", "model": str(body.get("model")), "created": 0}
+    shared: dict[str, Any] = {"id": "chatcmpl-scripted", "model": str(body.get("model")), "created": _now()}
     words = turn.text.split(" ") if turn.text else []
     pieces = [word if index == 0 else f" {word}" for index, word in enumerate(words)]
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
@@ -366,7 +371,7 @@ async def _stream(turn: Turn, body: Mapping[str, Any], entry: dict[str, Any]) ->
     yield sse(chunk(**shared, delta={}, finish_reason="tool_calls" if turn.tool_calls else "stop"))
     options = body.get("stream_options") or {}
     if options.get("include_usage"):
-        counted = usage(len(json.dumps(body)) // 4, len(words))
+        counted = usage(len(json.dumps(body)) // 4, len(turn.text.split()))
         yield sse(chunk(**shared, delta=None, usage=counted))
     entry["finished"] = True
     yield DONE

@@ -59,6 +59,7 @@ async def database(path: Path) -> AsyncIterator[Database]:
         yield opened
 
 
+@pytest.mark.req("TEL-02")
 async def test_a_database_is_durable_and_its_folder_private(database: Database, path: Path) -> None:
     def pragmas(connection: Connection) -> list[Any]:
         names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
