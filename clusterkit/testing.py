@@ -24,6 +24,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
+from clusterkit.clock import SystemClock
 from clusterkit.config.settings import ServiceSettings
 from clusterkit.http.listener import HttpServer, listen
 from clusterkit.http.openai_wire import DONE, chunk, completion, error_body, sse, usage
@@ -340,7 +341,7 @@ def _whole(answer: ScriptedAnswer, body: Mapping[str, Any]) -> dict[str, Any]:
     whole = completion(
         id="chatcmpl-scripted",
         model=str(body.get("model")),
-        created=0,
+        created=_now(),
         text=answer.text,
         finish_reason="tool_calls" if answer.tool_calls else "stop",
         usage=usage(len(json.dumps(body)) // 4, len(answer.text.split())),
@@ -350,10 +351,14 @@ def _whole(answer: ScriptedAnswer, body: Mapping[str, Any]) -> dict[str, Any]:
     return whole
 
 
+def _now() -> int:
+    return int(SystemClock().now().timestamp())
+
+
 async def _stream(
     answer: ScriptedAnswer, body: Mapping[str, Any], entry: dict[str, Any]
 ) -> AsyncIterator[bytes]:
-    shared: dict[str, Any] = {"id": "chatcmpl-scripted", "model": str(body.get("model")), "created": 0}
+    shared: dict[str, Any] = {"id": "chatcmpl-scripted", "model": str(body.get("model")), "created": _now()}
     words = answer.text.split(" ") if answer.text else []
     pieces = [word if index == 0 else f" {word}" for index, word in enumerate(words)]
     deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
@@ -368,7 +373,7 @@ async def _stream(
     yield sse(chunk(**shared, delta={}, finish_reason="tool_calls" if answer.tool_calls else "stop"))
     options = body.get("stream_options") or {}
     if options.get("include_usage"):
-        counted = usage(len(json.dumps(body)) // 4, len(words))
+        counted = usage(len(json.dumps(body)) // 4, len(answer.text.split()))
         yield sse(chunk(**shared, delta=None, usage=counted))
     entry["finished"] = True
     yield DONE

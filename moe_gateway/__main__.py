@@ -82,15 +82,20 @@ def ways_in(settings: GatewaySettings) -> Sequence[Way]:
     ]
 
 
-async def serve_gateway(settings: GatewaySettings) -> None:
-    """Serve until SIGTERM. Raises `HearthError` when the gateway cannot start."""
-    clock = SystemClock()
+def make_pool(settings: GatewaySettings) -> UpstreamPool:
+    """The connections to agents and experts, with the deadlines of `settings`."""
     deadlines = Deadlines(
         connect=settings.connect_timeout_s,
         first_byte=settings.first_byte_timeout_s,
         idle=settings.idle_timeout_s,
     )
-    pool = UpstreamPool(deadlines)
+    return UpstreamPool(deadlines)
+
+
+async def serve_gateway(settings: GatewaySettings) -> None:
+    """Serve until SIGTERM. Raises `HearthError` when the gateway cannot start."""
+    clock = SystemClock()
+    pool = make_pool(settings)
     async with open_registry(settings, clock) as registry:
         view = make_view(settings, registry, clock)
         app = make_app(settings, view, pool, clock)

@@ -1,6 +1,7 @@
-"""The official OpenAI client against a real gateway process, with a scripted model behind it."""
+"""The official OpenAI client against a real gateway process, with a scripted model and an agent behind it."""
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
@@ -18,8 +19,12 @@ from clusterkit.config.catalogue import SERVICE_PREFIX
 from clusterkit.config.settings import environment
 from clusterkit.ports.local_registry import LocalRegistry
 from clusterkit.ports.registry import Instance, Registry
+from clusterkit.telemetry.tracing import TraceMiddleware
 from clusterkit.testing import ScriptedLlm, scripted_llm
 from moe_gateway.keys import hash_key
+from pipecatapp.__main__ import open_agent
+from pipecatapp.settings import PipecatappSettings
+from tests.servers.asgi_server import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = "The quick brown fox\njumps over 13 lazy dogs … and stops."
@@ -51,26 +56,32 @@ class Front:
     url: str
     process: subprocess.Popen[bytes]
     registry: Registry
-    announced: list[Instance] = field(default_factory=list)
+    announced: dict[str, Instance] = field(default_factory=dict)
 
     def client(self) -> openai.AsyncOpenAI:
         return openai.AsyncOpenAI(base_url=f"{self.url}/v1", api_key="any", max_retries=0, timeout=20)
 
     async def put(self, name: str, llm: ScriptedLlm) -> None:
         """Announce a scripted model as an expert and wait until the gateway has seen it."""
-        instance = Instance(
-            service=f"{SERVICE_PREFIX}{name}", id=f"{name}-{llm.port}", address=llm.address, port=llm.port
-        )
-        self.announced.append(instance)
+        await self.announce(name, f"{SERVICE_PREFIX}{name}", llm.url)
+
+    async def put_agent(self, url: str) -> None:
+        """Announce an agent and wait until the gateway has seen it."""
+        await self.announce("hearth", "pipecatapp", url)
+
+    async def announce(self, model: str, service: str, url: str) -> None:
+        address, _, port = url.removeprefix("http://").partition(":")
+        instance = Instance(service=service, id=f"{service}-{port}", address=address, port=int(port))
+        self.announced[model] = instance
         await self.registry.register(instance, ttl=600)
         await self.registry.heartbeat(instance.id, healthy=True)
-        await self.becomes(name, "ready")
+        await self.becomes(model, "ready")
 
     async def take_all(self) -> None:
-        """Take every announced expert away again and wait until the gateway has seen that."""
-        for instance in self.announced:
+        """Take away again whatever was announced and wait until the gateway has seen that."""
+        for model, instance in self.announced.items():
             await self.registry.deregister(instance.id)
-            await self.becomes(instance.service.removeprefix(SERVICE_PREFIX), "down")
+            await self.becomes(model, "down")
 
     async def becomes(self, model: str, status: str) -> None:
         async with asyncio.timeout(10), httpx.AsyncClient(base_url=self.url) as client:
@@ -109,47 +120,78 @@ def llm() -> Iterator[ScriptedLlm]:
         yield running
 
 
+@pytest.fixture(params=["main", "coding", "hearth"])
+async def model(
+    request: pytest.FixtureRequest,
+    front: Front,
+    running: tuple[Path, subprocess.Popen[bytes]],
+    llm: ScriptedLlm,
+) -> AsyncIterator[str]:
+    """Each kind of model that the gateway offers; the agent thinks with `main` behind the same gateway."""
+    name: str = request.param
+    await front.put("main" if name == "hearth" else name, llm)
+    if name != "hearth":
+        yield name
+        return
+    home, _ = running
+    settings = PipecatappSettings(home=home, workflows_dir=ROOT / "workflows")
+    async with (
+        open_agent(settings, front.registry, SystemClock()) as agent,
+        serving(TraceMiddleware(agent.app)) as url,
+    ):
+        await front.put_agent(url)
+        yield name
+
+
+SERVICES = {"main": "expert-main", "coding": "expert-coding", "hearth": "pipecatapp"}
+
+
 @pytest.mark.req("GTW-02")
-async def test_the_client_gets_a_valid_completion(front: Front, llm: ScriptedLlm) -> None:
-    await front.put("main", llm)
+async def test_the_client_gets_a_valid_completion(front: Front, llm: ScriptedLlm, model: str) -> None:
+    began = int(SystemClock().now().timestamp())
     async with front.client() as client:
         raw = await client.chat.completions.with_raw_response.create(
-            model="main", messages=[{"role": "user", "content": "hello"}]
+            model=model, messages=[{"role": "user", "content": "Tell me a story."}]
         )
     answer = raw.parse()
     ChatCompletion.model_validate(answer.model_dump(), strict=True)
+    assert answer.id
     assert answer.object == "chat.completion"
-    assert isinstance(answer.created, int)
-    assert answer.choices[0].message.content == TEXT
-    assert answer.choices[0].finish_reason == "stop"
+    assert answer.model == model
+    assert type(answer.created) is int
+    assert began <= answer.created <= SystemClock().now().timestamp()
+    (choice,) = answer.choices
+    assert (choice.index, choice.message.role, choice.message.content) == (0, "assistant", TEXT)
+    assert choice.finish_reason == "stop"
+    # What the scripted model counts: four characters of the request are a token, and each word of its answer.
+    [asked] = llm.requests()
     assert answer.usage is not None
-    assert answer.usage.prompt_tokens > 0
+    assert answer.usage.prompt_tokens == len(json.dumps(asked["body"])) // 4
+    assert answer.usage.completion_tokens == len(TEXT.split())
     assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
-    assert raw.headers["x-hearth-model"] == f"{SERVICE_PREFIX}main"
+    assert raw.headers["x-hearth-model"] == SERVICES[model]
     assert raw.headers["x-request-id"]
 
 
 @pytest.mark.req("GTW-10")
-async def test_a_stream_concatenates_to_the_whole_answer_and_ends_with_done(
-    front: Front, llm: ScriptedLlm
-) -> None:
-    await front.put("main", llm)
-    messages = [{"role": "user", "content": "hello"}]
+async def test_a_stream_concatenates_to_the_whole_answer_and_ends_with_done(front: Front, model: str) -> None:
+    messages = [{"role": "user", "content": "Tell me a story."}]
     async with front.client() as client:
-        whole = await client.chat.completions.create(model="main", messages=messages)  # type: ignore[arg-type]
+        whole = await client.chat.completions.create(model=model, messages=messages)  # type: ignore[arg-type]
         stream = await client.chat.completions.create(  # type: ignore[call-overload]
-            model="main", messages=messages, stream=True, stream_options={"include_usage": True}
+            model=model, messages=messages, stream=True, stream_options={"include_usage": True}
         )
         chunks = [chunk async for chunk in stream]
     pieces = [choice.delta.content or "" for chunk in chunks for choice in chunk.choices]
     assert len([piece for piece in pieces if piece]) > 5
-    assert "".join(pieces) == whole.choices[0].message.content
+    assert "".join(pieces) == whole.choices[0].message.content == TEXT
     reasons = [choice.finish_reason for chunk in chunks for choice in chunk.choices if choice.finish_reason]
     assert reasons == ["stop"]
+    assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
     assert chunks[-1].choices == []
-    assert chunks[-1].usage.total_tokens > 0
+    assert chunks[-1].usage.completion_tokens == len(TEXT.split())
     async with httpx.AsyncClient() as plain:
-        body = {"model": "main", "messages": messages, "stream": True}
+        body = {"model": model, "messages": messages, "stream": True}
         response = await plain.post(f"{front.url}/v1/chat/completions", json=body)
     assert response.headers["content-type"].startswith("text/event-stream")
     assert response.content.endswith(b"\n\ndata: [DONE]\n\n")
@@ -157,7 +199,8 @@ async def test_a_stream_concatenates_to_the_whole_answer_and_ends_with_done(
 
 
 @pytest.mark.req("GTW-09")
-async def test_everything_the_client_sends_reaches_the_expert(front: Front) -> None:
+@pytest.mark.parametrize("expert", ["main", "coding"])
+async def test_everything_the_client_sends_reaches_the_expert(front: Front, expert: str) -> None:
     calls = [{"name": "add", "arguments": {"a": 1, "b": 2}}]
     tools = [
         {
@@ -172,10 +215,10 @@ async def test_everything_the_client_sends_reaches_the_expert(front: Front) -> N
         {"role": "user", "content": "sure?"},
     ]
     with scripted_llm([{"tool_calls": calls}]) as llm:
-        await front.put("main", llm)
+        await front.put(expert, llm)
         async with front.client() as client:
             answer = await client.chat.completions.create(  # type: ignore[call-overload]
-                model="main",
+                model=expert,
                 messages=messages,
                 temperature=0.3,
                 max_tokens=17,
@@ -187,7 +230,7 @@ async def test_everything_the_client_sends_reaches_the_expert(front: Front) -> N
             )
         [asked] = llm.requests()
     assert asked["body"] == {
-        "model": "main",
+        "model": expert,
         "messages": messages,
         "temperature": 0.3,
         "max_tokens": 17,

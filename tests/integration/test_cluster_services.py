@@ -1,9 +1,11 @@
 """An expert under Nomad, found through Consul by a gateway, asked by `hearth`: all of them real."""
 
+import copy
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,60 +18,13 @@ from clusterkit.http.tokens import ensure_token
 from moe_gateway.keys import hash_key
 from tests.integration.waiting import eventually
 from tests.servers.agents import RunningAgent, consul_agent, nomad_agent
+from tests.unit.ansible_roles.jobs import job
 
 ROOT = Path(__file__).parents[2]
 FALLBACK: Mapping[str, Any] = yaml.safe_load((ROOT / "group_vars/all/models.yaml").read_text())[
     "expert_models"
 ]["main"][-1]
 PATIENCE = 100.0  #: seconds for a model to load on a busy machine
-#: What the role's job template says as far as it matters here.
-JOB = """
-job "expert-main" {
-  group "expert" {
-    network {
-      port "http" {}
-    }
-    service {
-      name                = "expert-main"
-      port                = "http"
-      tags                = ["hearth"]
-      enable_tag_override = true
-      meta {
-        base_path = "/experts/main"
-      }
-      check {
-        type     = "http"
-        path     = "/health"
-        interval = "1s"
-        timeout  = "3s"
-      }
-    }
-    task "llama_expert" {
-      driver = "raw_exec"
-      config {
-        command = "PYTHON"
-        args    = ["-m", "llama_expert"]
-      }
-      env {
-        PYTHONPATH                = "ROOT"
-        LLAMA_EXPERT_HOST         = "${NOMAD_IP_http}"
-        LLAMA_EXPERT_PORT         = "${NOMAD_PORT_http}"
-        LLAMA_EXPERT_HOME         = "FOLDER/expert"
-        LLAMA_EXPERT_MODELS_DIR   = "FOLDER/models"
-        LLAMA_EXPERT_MODELS_FILE  = "FOLDER/models.yaml"
-        LLAMA_EXPERT_SECRETS_DIR  = "FOLDER/secrets"
-        LLAMA_EXPERT_CONSUL_URL   = "CONSUL"
-        LLAMA_EXPERT_ANNOUNCE     = "nomad"
-        LLAMA_EXPERT_RESERVE_MB   = "64"
-      }
-      resources {
-        cpu    = 100
-        memory = 800
-      }
-    }
-  }
-}
-"""
 
 
 @dataclass
@@ -80,14 +35,19 @@ class Site:
     nomad: RunningAgent
     folder: Path
 
-    def run_expert(self) -> None:
-        """Submit the job."""
-        source = JOB
-        given = {"PYTHON": sys.executable, "ROOT": ROOT, "FOLDER": self.folder, "CONSUL": self.consul.url}
-        for name, value in given.items():
-            source = source.replace(f'"{name}', f'"{value}')
-        job = self.nomad.post("/v1/jobs/parse", {"JobHCL": source, "Canonicalize": True})
-        self.nomad.post("/v1/jobs", {"Job": job})
+    def run_expert(self, models: Sequence[Mapping[str, Any]]) -> None:
+        """Submit the job that the role renders, for an expert `main` with that list of models."""
+        rendered = job(
+            "expert-main",
+            cluster_datacenter="dc1",
+            expert_models={"main": list(models)},
+            hearth_state_dir=str(self.folder),
+            hearth_models_dir=str(self.folder / "models"),
+            consul_addr=self.consul.url,
+        )
+        token = ensure_token(self.folder / "secrets", "llama_expert")
+        self.nomad.put("/v1/var/nomad/jobs/expert-main", {"Items": {"llama_expert_token": token}})
+        self.nomad.post("/v1/jobs", {"Job": on_this_machine(rendered)})
 
     def tags(self) -> list[str]:
         """The tags of the expert's healthy instance."""
@@ -117,6 +77,21 @@ class Site:
         )
 
 
+def on_this_machine(rendered: Mapping[str, Any]) -> dict[str, Any]:
+    """The job without what a host of the cluster has: its users, the installed wheel, its certificates."""
+    made = copy.deepcopy(dict(rendered))
+    (program,) = made["TaskGroups"][0]["Tasks"]
+    program["User"] = ""
+    arguments = program["Config"]["args"]
+    program["Config"]["args"] = [sys.executable if one.endswith("/bin/python") else one for one in arguments]
+    for only_there in ("LLAMA_EXPERT_CONSUL_CA_FILE", "LLAMA_EXPERT_CONSUL_TOKEN_FILE"):
+        del program["Env"][only_there]
+    program["Env"]["PYTHONPATH"] = str(ROOT)
+    for template in program["Templates"]:
+        template["Uid"], template["Gid"] = os.getuid(), os.getgid()
+    return made
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("site")
@@ -128,8 +103,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         "url": "https://models.example/broken.gguf",
     }
     (folder / "models/broken.gguf").write_bytes(b"GGUF, so it says")
-    lists = {"fallback_max_memory_mb": 512, "expert_models": {"main": [broken, FALLBACK]}}
-    (folder / "models.yaml").write_text(json.dumps(lists))
     for service in ("llama_expert", "moe_gateway", "pipecatapp"):
         ensure_token(folder / "secrets", service)
     (folder / "client.key").write_text("a-persons-key")
@@ -138,7 +111,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         address = consul.url.removeprefix("http://")
         with nomad_agent(settings={"consul": {"address": address}}) as nomad:
             made = Site(consul, nomad, folder)
-            made.run_expert()
+            made.run_expert([broken, FALLBACK])
             eventually(lambda: any(tag.startswith("model=") for tag in made.tags()), within=PATIENCE)
             yield made
 
@@ -169,7 +142,8 @@ def test_the_second_model_serves_when_the_first_is_broken_and_log_and_tag_name_i
     log = site.hearth("logs", "expert-main", "-n", "200", "--json").stdout
     events = [json.loads(line) for line in log.splitlines() if line.startswith("{")]
     refused = [event for event in events if event["event"] == "model_refused"]
-    assert [event["model"] for event in refused] == ["broken"]
+    assert [(event["model"], event["reason"]) for event in refused] == [("broken", "not_a_model")]
+    assert str(site.folder / "models/broken.gguf") in refused[0]["detail"]
     assert [event["model"] for event in events if event["event"] == "model_ready"] == [FALLBACK["name"]]
 
 

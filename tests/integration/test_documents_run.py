@@ -29,6 +29,19 @@ def run(program: list[str], example: str, house: House) -> str:
     return done.stdout
 
 
+@pytest.mark.req("DOC-05", "DOC-18")
+@pytest.mark.parametrize("page", ["API_USAGE.md", "docs/experts.md"])
+def test_every_example_is_of_a_kind_that_is_run(page: str) -> None:
+    fenced = re.findall(
+        r"^ *(?:```|~~~)(.*)\n((?:.*\n)*?) *(?:```|~~~)$", (ROOT / page).read_text(), re.MULTILINE
+    )
+    assert {language for language, _ in fenced} >= {"bash", "python"}
+    # What starts a playbook needs a cluster; the tests of the pages read those lines.
+    left_out = [text for language, text in fenced if language not in ("bash", "python")]
+    lines = [line for text in left_out for line in text.splitlines()]
+    assert [line for line in lines if not line.startswith(".venv/bin/ansible-playbook ")] == []
+
+
 @pytest.mark.req("DOC-05")
 @pytest.mark.parametrize("number", range(len(examples("API_USAGE.md", "bash"))))
 def test_the_shell_example_works(running_house: House, number: int) -> None:

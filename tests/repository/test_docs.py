@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from clusterkit.config.settings import describe_settings
 from docs.figures import page_with_figures
@@ -51,6 +52,66 @@ def test_a_name_that_is_gone_is_found() -> None:
     assert broken_names("see `clusterkit/gone.py` and `llama_expert/`") == ["clusterkit/gone.py"]
 
 
+#: Where the names of ARCHITECTURE.md come from: the programs, the roles and what they are built and run with.
+CODE = ("*.py", "*.yaml", "*.j2", "*.toml", "Makefile", "Dockerfile", "bootstrap.sh")
+CODE_FOLDERS = ("clusterkit", "llama_expert", "moe_gateway", "pipecatapp", "hearth", "ansible", "group_vars")
+
+
+def names_in_code(root: Path) -> set[str]:
+    """Every word of the product's code and of the names of its files; tests and pages are no code."""
+    places = [root, *(root / folder for folder in CODE_FOLDERS if (root / folder).is_dir())]
+    files = [
+        path
+        for place in places
+        for pattern in CODE
+        for path in (place.glob(pattern) if place == root else place.rglob(pattern))
+    ]
+    text = "\n".join(f"{path.relative_to(root)}\n{path.read_text()}" for path in files)
+    words = set(re.findall(r"\w+", text))
+    return words | {word.upper() for word in words}  # a setting's variable is its field in capitals
+
+
+def names_of_nothing(text: str, known: set[str]) -> list[str]:
+    """The spans in backticks with a word in them that no code has."""
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    words = {span: set(re.findall(r"[A-Za-z_]\w*", span)) for span in spans if not (ROOT / span).exists()}
+    return sorted(span for span, used in words.items() if used - known)
+
+
+@pytest.mark.req("DOC-04")
+def test_every_name_in_the_architecture_is_one_of_the_code() -> None:
+    assert names_of_nothing((ROOT / "ARCHITECTURE.md").read_text(), names_in_code(ROOT)) == []
+
+
+@pytest.mark.req("DOC-04")
+def test_a_symbol_that_is_gone_is_found(tmp_path: Path) -> None:
+    (tmp_path / "hearth").mkdir()
+    (tmp_path / "hearth/house.py").write_text("class House: ...\n")
+    known = names_in_code(tmp_path)
+    assert names_of_nothing("`hearth/house.py`, `House`, `Home` and `House(home=…)`", known) == [
+        "Home",
+        "House(home=…)",
+    ]
+
+
+def symbols_of_files(text: str) -> list[tuple[str, str]]:
+    """What a page says stands in a file: "`SYMBOL` of `FILE`" or "`SYMBOL` in `FILE`"."""
+    return re.findall(r"`(\w+)`\s+(?:of|in)\s+`([\w/.-]+\.\w+)`", text)
+
+
+@pytest.mark.req("DOC-04")
+@pytest.mark.parametrize("page", PAGES)
+def test_what_a_page_says_stands_in_a_file_stands_there(page: str) -> None:
+    told = symbols_of_files((ROOT / page).read_text())
+    gone = [(symbol, file) for symbol, file in told if not _stands_in(symbol, file)]
+    assert gone == []
+
+
+def _stands_in(symbol: str, file: str) -> bool:
+    places = [ROOT / file, *ROOT.glob(f"*/{file}")]
+    return any(re.search(rf"\b{symbol}\b", path.read_text()) for path in places if path.is_file())
+
+
 @pytest.mark.req("DOC-04")
 def test_the_architecture_names_every_package() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text()
@@ -58,6 +119,7 @@ def test_the_architecture_names_every_package() -> None:
     assert {package for package in packages if f"`{package}/`" not in text} == set()
 
 
+@pytest.mark.req("DOC-04")
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_between_pages_leads_somewhere(page: str) -> None:
     links = re.findall(r"\]\((?!https?:|#)([^)#]+)", (ROOT / page).read_text())
@@ -148,7 +210,27 @@ def test_measured_figures_stand_in_the_page(tmp_path: Path) -> None:
 
 
 @pytest.mark.req("DOC-17")
-def test_the_notes_on_connect_have_steps_and_measured_figures() -> None:
-    text = (ROOT / "docs/consul-connect.md").read_text()
-    assert "consul_connect_enabled: true" in text.split("## Steps")[1].split("## ")[0]
-    assert re.search(r"^\| \S.*\d", text.split("## What it costs")[1], re.MULTILINE)
+def test_the_notes_on_connect_have_the_steps_by_the_names_of_the_site() -> None:
+    steps = (ROOT / "docs/consul-connect.md").read_text().split("## Steps")[1].split("\n## ")[0]
+    numbered = re.findall(r"^(\d)[.] ", steps, re.MULTILINE)
+    assert numbered == [str(number) for number in range(1, len(numbered) + 1)]
+    assert len(numbered) >= 3
+    set_there = re.findall(r"`(envoy_\w+|\w*connect\w*)(?:: \w+)?`", steps)
+    site = yaml.safe_load((ROOT / "group_vars/all/main.yaml").read_text())
+    assert {"envoy_version", "envoy_file", "envoy_file_sha256", "consul_connect_enabled"} <= set(set_there)
+    assert [name for name in set_there if name not in site and name != "connect"] == []
+    assert "`consul_connect_enabled: true`" in steps
+    assert "`.venv/bin/ansible-playbook playbook.yaml`" in steps
+
+
+@pytest.mark.req("DOC-17")
+def test_the_notes_on_connect_tell_what_the_way_through_sidecars_costs_beside_the_direct_one() -> None:
+    page = "docs/consul-connect.md"
+    assert (ROOT / page).read_text() == page_with_figures(ROOT, page), "run: make docs"
+    costs = (ROOT / page).read_text().split("## What it costs")[1]
+    head, *figures = (line.strip("| ").split(" | ") for line in costs.splitlines() if line.startswith("| "))
+    assert {"p50 ms", "p99 ms", "requests per s"} <= set(head)
+    rows = [dict(zip(head, row, strict=True)) for row in figures]
+    measured = {(row["connections"], row["way"]) for row in rows}
+    assert measured == {(row["connections"], way) for row in rows for way in ("direct", "sidecars")}
+    assert measured

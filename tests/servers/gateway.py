@@ -11,11 +11,9 @@ from structlog.testing import capture_logs
 
 from clusterkit.config.catalogue import SERVICE_PREFIX
 from clusterkit.ports.registry import Instance
-from clusterkit.proxy.exchange import Deadlines
-from clusterkit.proxy.upstream import UpstreamPool
 from clusterkit.telemetry.tracing import TraceMiddleware
 from clusterkit.testing import FakeClock, FakeRegistry
-from moe_gateway.__main__ import make_app, make_view
+from moe_gateway.__main__ import make_app, make_pool, make_view
 from moe_gateway.experts import ExpertView
 from moe_gateway.settings import GatewaySettings
 from tests.servers.asgi_server import serving
@@ -76,12 +74,10 @@ class RunningGateway:
 
 
 @asynccontextmanager
-async def running_gateway(
-    settings: GatewaySettings, deadlines: Deadlines | None = None
-) -> AsyncIterator[RunningGateway]:
+async def running_gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
     """Run a gateway with `settings`; it listens on a free port whatever they say."""
     async with AsyncExitStack() as stack:
-        registry, clock, pool = FakeRegistry(), FakeClock(), UpstreamPool(deadlines)
+        registry, clock, pool = FakeRegistry(), FakeClock(), make_pool(settings)
         view = make_view(settings, registry, clock)
         stack.push_async_callback(pool.close)
         logs = stack.enter_context(capture_logs())

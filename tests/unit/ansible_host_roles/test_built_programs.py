@@ -103,7 +103,7 @@ def builds_once(workshop: Workshop) -> None:
     assert workshop.installed.resolve() != first
 
 
-@pytest.mark.req("PRV-06", "MOD-04")
+@pytest.mark.req("PRV-06")
 def test_a_release_of_llama_cpp_is_built_once_and_the_next_once_more(site: Site) -> None:
     builds_once(Workshop(site, "llama_cpp"))
 

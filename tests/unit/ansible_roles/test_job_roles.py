@@ -100,7 +100,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield Site(tmp_path, cluster)
 
 
-@pytest.mark.req("PRV-03", "PRV-04", "PRV-05")
+@pytest.mark.req("PRV-03", "PRV-04", "PRV-05", "GTW-14")
 def test_healing_starts_what_is_missing_or_dead_and_touches_nothing_that_lives(site: Site) -> None:
     first = site.run("heal_cluster.yaml", llama_rpc_enabled=True)
     assert first.code == 0, first.said

@@ -17,7 +17,7 @@ from clusterkit.telemetry.metrics import Metrics
 from llama_expert.settings import LlamaExpertSettings
 from moe_gateway.settings import GatewaySettings
 from pipecatapp.settings import PipecatappSettings
-from tests.ansible_render import ROOT, THREE_HOSTS, render
+from tests.ansible_render import FACTS, ROOT, THREE_HOSTS, render
 from tests.unit.ansible_roles.jobs import HEARTH_JOBS, TEMPLATES, file, group, job, job_text, service, task
 
 ONE_HOST = "all: {children: {controllers: {hosts: {n1: {host_address: 192.0.2.11, host_interface: eth0}}}}}"
@@ -29,7 +29,7 @@ SETTINGS: dict[str, type[ServiceSettings]] = {
 SITE = yaml.safe_load((ROOT / "group_vars/all/main.yaml").read_text())
 
 
-@pytest.mark.req("CLU-05", "PRV-16", "CLU-07")
+@pytest.mark.req("CLU-01", "CLU-05", "PRV-16", "CLU-07", "MOD-04")
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_nomad_reads_the_job_and_registers_the_service_of_its_name(name: str) -> None:
     found = job(name)
@@ -38,7 +38,7 @@ def test_nomad_reads_the_job_and_registers_the_service_of_its_name(name: str) ->
     assert "hearth" in service(found)["Tags"]
 
 
-@pytest.mark.req("CLU-01")
+@pytest.mark.req("CLU-01", "MOD-02")
 @pytest.mark.parametrize("name", HEARTH_JOBS)
 def test_the_check_asks_a_path_that_the_program_serves(name: str) -> None:
     async def well() -> Health:
@@ -54,7 +54,7 @@ def test_the_check_asks_a_path_that_the_program_serves(name: str) -> None:
     assert check["Path"] in served
 
 
-@pytest.mark.req("CLU-01", "CLU-07")
+@pytest.mark.req("CLU-01", "CLU-07", "MOD-04")
 @pytest.mark.parametrize(("name", "port"), [("mqtt", "mqtt_port"), ("llamacpp-rpc", "llama_rpc_port")])
 def test_programs_that_speak_no_http_are_checked_by_a_connection_to_their_port(name: str, port: str) -> None:
     found = job(name)
@@ -64,6 +64,20 @@ def test_programs_that_speak_no_http_are_checked_by_a_connection_to_their_port(n
     assert check["Type"] == "tcp"
     assert service(found)["PortLabel"] == reserved["Label"]
     assert reserved["Value"] == SITE[port]
+
+
+@pytest.mark.req("CLU-05")
+def test_the_gateways_job_runs_the_gateway_behind_the_name_moe_gateway() -> None:
+    found = job("moe-gateway")
+    (network,) = group(found)["Networks"]
+    (reserved,) = network["ReservedPorts"]
+    registered = service(found)
+    assert registered["Name"] == "moe-gateway"
+    assert registered["PortLabel"] == reserved["Label"]
+    assert registered["Provider"] in ("", "consul")
+    assert reserved["Value"] == SITE["moe_gateway_port"]
+    assert task(found)["Config"]["args"][-2:] == ["-m", "moe_gateway"]
+    assert service(job("moe-gateway", moe_gateway_service="front"))["Name"] == "front"
 
 
 @pytest.mark.req("CLU-02")
@@ -83,6 +97,10 @@ def test_a_site_that_names_its_services_otherwise_tells_the_programs() -> None:
     said = task(job("pipecatapp", moe_gateway_service="front", llama_api_service_name="expert-coding"))["Env"]
     assert said["PIPECATAPP_GATEWAY_SERVICE"] == "front"
     assert said["PIPECATAPP_MAIN_EXPERT_SERVICE"] == "expert-coding"
+    assert service(job("moe-gateway", moe_gateway_service="front"))["Name"] == "front"
+    assert service(job("pipecatapp", pipecatapp_service="butler"))["Name"] == "butler"
+    said = task(job("moe-gateway", pipecatapp_service="butler"))["Env"]
+    assert said["MOE_GATEWAY_AGENT_SERVICE"] == "butler"
 
 
 @pytest.mark.parametrize("name", HEARTH_JOBS)
@@ -180,6 +198,19 @@ def test_an_expert_gets_the_list_of_its_own_models_and_needs_no_rpc_pool(tmp_pat
     assert "rpc" not in job_text("expert-main", llama_expert_name="summarization").lower()
 
 
+@pytest.mark.req("MOD-08")
+def test_an_expert_is_told_of_no_memory_and_may_use_all_that_its_host_has_free() -> None:
+    rendered_on = [
+        job("expert-main", facts={**FACTS, "memtotal_mb": memory, "memfree_mb": memory // 2})
+        for memory in (2048, 65536)
+    ]
+    assert rendered_on[0] == rendered_on[1]
+    told = task(rendered_on[0])
+    assert "LLAMA_EXPERT_MEMORY_MB" not in told["Env"]
+    assert int(told["Env"]["LLAMA_EXPERT_RESERVE_MB"]) < 100
+    assert told["Resources"]["MemoryMaxMB"] == -1
+
+
 @pytest.mark.req("MOD-10")
 def test_the_gateway_lists_every_expert(tmp_path: Any) -> None:
     written = tmp_path / "models.yaml"
@@ -238,6 +269,11 @@ def test_an_expert_learns_of_rpc_servers_from_consul_and_not_from_the_template()
     found = job("expert-main", llama_rpc_enabled=True)
     pool = file(found, "rpc.env")
     assert (pool["Envvars"], pool["ChangeMode"]) == (True, "restart")
+    variable, _, servers = pool["EmbeddedTmpl"].strip().partition("=")
+    assert variable == "LLAMA_EXPERT_RPC_SERVERS"
+    assert "rpc_servers" in LlamaExpertSettings.model_fields
+    # Nothing but what Consul knows at the moment: no address, name or port that was written down before.
+    assert re.sub(r"\[\[.*?\]\]", "", servers) in (",:", ":,")
     assert f'service "{SITE["llama_rpc_service"]}"' in pool["EmbeddedTmpl"]
     assert not re.search(r"192[.]0[.]2", pool["EmbeddedTmpl"])
     assert task(found)["Env"]["LLAMA_EXPERT_ENGINE"] == "llama-server"
@@ -248,6 +284,7 @@ def test_an_expert_learns_of_rpc_servers_from_consul_and_not_from_the_template()
 @pytest.mark.req("MOD-04")
 def test_rpc_servers_listen_on_the_clusters_own_network_only() -> None:
     arguments = task(job("llamacpp-rpc"))["Config"]["args"]
+    assert arguments[arguments.index("--port") + 1] == "${NOMAD_PORT_rpc}"
     assert arguments[arguments.index("--host") + 1] == "${NOMAD_IP_rpc}"
 
 

@@ -22,10 +22,12 @@ def write(root: Path, name: str, text: str) -> None:
     path.write_text(text)
 
 
+@pytest.mark.req("MOD-08")
 def test_without_control_groups_the_kernels_figure_counts(machine: Path) -> None:
     assert free_memory_mb(machine) == 8000
 
 
+@pytest.mark.req("MOD-08")
 def test_a_version_2_limit_counts_and_file_cache_is_free(machine: Path) -> None:
     write(machine, "proc/self/cgroup", "0::/box/inner\n")
     write(machine, "sys/fs/cgroup/box/memory.max", f"{1000 * MB}\n")

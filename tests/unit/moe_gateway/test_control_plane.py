@@ -8,6 +8,8 @@ from moe_gateway.settings import GatewaySettings
 from tests.servers.gateway import RunningGateway, running_gateway
 from tests.servers.raw_upstream import Exchange
 
+SHIPPED = Path(__file__).parents[3] / "group_vars/all/models.yaml"
+
 
 @pytest.mark.req("GTW-11")
 async def test_models_lists_experts_auto_and_the_agent_with_readiness(
@@ -15,6 +17,7 @@ async def test_models_lists_experts_auto_and_the_agent_with_readiness(
 ) -> None:
     async with running_gateway(settings.model_copy(update={"models_file": models_file})) as gateway:
         await gateway.announce("expert-main", 1, model="toy.gguf")
+        await gateway.announce("expert-coding", 2, healthy=False, detail="loading")
         answer = (await gateway.client.get("/v1/models")).json()
         assert answer["object"] == "list"
         assert {entry["id"]: entry["status"] for entry in answer["data"]} == {
@@ -28,8 +31,36 @@ async def test_models_lists_experts_auto_and_the_agent_with_readiness(
             assert isinstance(entry["created"], int)
             assert entry["owned_by"]
         assert (await gateway.client.get("/models")).json() == answer
-        main = next(entry for entry in answer["data"] if entry["id"] == "main")
+        main, auto = (
+            next(entry for entry in answer["data"] if entry["id"] == name) for name in ("main", "auto")
+        )
         assert main["serving"] == "toy.gguf"
+        assert auto == {**main, "id": "auto"}
+
+
+@pytest.mark.req("GTW-11")
+async def test_auto_is_the_expert_that_the_settings_name_and_as_ready_as_that(
+    settings: GatewaySettings, models_file: Path
+) -> None:
+    chosen = settings.model_copy(update={"models_file": models_file, "default_expert": "coding"})
+    async with running_gateway(chosen) as gateway:
+        await gateway.announce("expert-main", 1)
+        await gateway.announce("expert-coding", 2, healthy=False, detail="loading")
+        auto = (await gateway.client.get("/v1/models/auto")).json()
+        assert (auto["service"], auto["status"], auto["detail"]) == ("expert-coding", "down", "loading")
+
+
+@pytest.mark.req("MOD-10")
+async def test_every_expert_of_the_house_is_listed_under_its_service_whether_it_runs_or_not(
+    settings: GatewaySettings,
+) -> None:
+    async with running_gateway(settings.model_copy(update={"models_file": SHIPPED})) as gateway:
+        await gateway.announce("expert-math", 1)
+        answer = (await gateway.client.get("/v1/models")).json()
+    listed = {entry["id"]: (entry["service"], entry["status"]) for entry in answer["data"]}
+    for name in ("main", "coding", "extract", "router", "summarization", "translation"):
+        assert listed[name] == (f"expert-{name}", "down")
+    assert listed["math"] == ("expert-math", "ready")
 
 
 async def test_one_model_can_be_asked_for(gateway: RunningGateway) -> None:

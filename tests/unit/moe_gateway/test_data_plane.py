@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from clusterkit.http.openai_wire import ApiError
 from clusterkit.http.tokens import ensure_token
-from clusterkit.proxy.exchange import Deadlines
 from moe_gateway.data_plane import model_of
 from moe_gateway.settings import GatewaySettings
 from tests.servers.gateway import CHAT, RunningGateway, running_gateway
@@ -40,6 +39,7 @@ async def test_the_request_arrives_byte_for_byte(gateway: RunningGateway) -> Non
     assert (seen.method, seen.target) == ("POST", "/experts/main/v1/chat/completions")
 
 
+@pytest.mark.req("GTW-09", "GTW-11")
 async def test_each_model_name_reaches_its_own_service(gateway: RunningGateway) -> None:
     main = await gateway.upstream("expert-main", ok)
     coding = await gateway.upstream("expert-coding", ok)
@@ -240,13 +240,18 @@ async def test_a_request_that_may_have_been_worked_on_is_not_sent_twice(gateway:
     assert sum(len(upstream.requests) for upstream in upstreams) == 1
 
 
-async def test_a_model_that_never_answers_is_a_504(settings: GatewaySettings) -> None:
+@pytest.mark.req("GTW-08")
+@pytest.mark.parametrize(("model", "service"), [("main", "expert-main"), ("hearth", "pipecatapp")])
+async def test_a_model_that_never_answers_is_a_504(
+    settings: GatewaySettings, model: str, service: str
+) -> None:
     async def silence(exchange: Exchange) -> None:
         await exchange.until_closed()
 
-    async with running_gateway(settings, Deadlines(first_byte=0.05)) as gateway:
-        await gateway.upstream("expert-main", silence)
-        response = await gateway.chat(ASK)
+    limits = settings.model_copy(update={"first_byte_timeout_s": 0.05, "idle_timeout_s": 60.0})
+    async with running_gateway(limits) as gateway:
+        await gateway.upstream(service, silence)
+        response = await gateway.chat({**ASK, "model": model})
         assert response.status_code == 504
         assert response.json()["error"]["code"] == "upstream_timeout"
 
@@ -333,6 +338,7 @@ async def test_a_hundred_at_once_each_get_their_own_answer(gateway: RunningGatew
                 group.create_task(ask(number))
 
 
+@pytest.mark.req("CLU-04")
 async def test_two_instances_share_the_work(gateway: RunningGateway) -> None:
     first = await gateway.upstream("expert-main", ok)
     second = await gateway.upstream("expert-main", ok)

@@ -70,6 +70,29 @@ def test_a_list_without_a_light_fallback_is_refused(catalogue_file: Path) -> Non
     assert "at most fallback_max_memory_mb = 400 MB" in error.problem
 
 
+@pytest.mark.req("MOD-06")
+def test_a_fallback_of_just_the_size_that_is_allowed_will_do(catalogue_file: Path) -> None:
+    catalogue_file.write_text(SMALL.replace("memory_mb: 300", "memory_mb: 400"))
+    assert load_catalogue(catalogue_file).experts["main"].models[-1].memory_mb == 400
+
+
+@pytest.mark.req("MOD-06")
+def test_a_list_of_one_model_that_is_too_large_is_refused_behind_lists_that_are_right(
+    catalogue_file: Path,
+) -> None:
+    large = "    - {name: large, url: 'file:///large', filename: large.gguf, memory_mb: 900}\n"
+    catalogue_file.write_text(f"{SMALL}  coding:\n{large}")
+    assert refused(catalogue_file).path == "expert_models.coding.0.memory_mb"
+
+
+@pytest.mark.req("MOD-01")
+def test_an_unknown_key_of_the_file_itself_is_refused_with_its_path(catalogue_file: Path) -> None:
+    catalogue_file.write_text(f"{SMALL}expert_model: {{}}\n")
+    error = refused(catalogue_file)
+    assert (error.path, error.line) == ("expert_model", 12)
+    assert "did you mean 'expert_models'?" in error.problem
+
+
 @pytest.mark.req("MOD-01")
 def test_an_unknown_key_is_refused_with_its_path_and_a_guess(catalogue_file: Path) -> None:
     catalogue_file.write_text(SMALL.replace("      memory_mb: 5000", "      memory_mb: 5000\n      sha: abc"))

@@ -75,6 +75,7 @@ async def settings_of(url: str, show: str, names: Sequence[str]) -> list[Any]:
         return await database.read(ask)
 
 
+@pytest.mark.req("TEL-02")
 async def test_a_sqlite_file_is_durable_and_its_folder_private(path: Path) -> None:
     names = ("journal_mode", "synchronous", "foreign_keys", "busy_timeout")
     assert await settings_of(sqlite_url(path), "PRAGMA", names) == ["wal", 2, 1, 5000]

@@ -1,11 +1,16 @@
 """What programs can read from the agent: its events, its node types, its health; and the page's headers."""
 
 import re
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics
+from prometheus_client.parser import text_string_to_metric_families as plain_text
 
+from clusterkit.cluster.agent_http import UnreachableError
 from pipecatapp.web.app import STATIC
 from tests.servers.agent import WORKFLOWS, RunningAgent
 from tests.unit.pipecatapp.web.conftest import MakeAgent
@@ -171,6 +176,60 @@ async def test_health_is_503_with_a_malformed_workflow_and_names_the_place(
         assert re.search(r"default_agent_loop\.yaml:4:\d+", check["detail"])
         file.write_text((WORKFLOWS / "default_agent_loop.yaml").read_text())
         assert (await agent.client.get("/health")).status_code == 200
+
+
+@pytest.mark.req("MON-09")
+async def test_health_is_503_while_the_event_log_cannot_be_written(agent: RunningAgent) -> None:
+    await agent.announce(1)
+    with closing(sqlite3.connect(agent.settings.data_dir / "pipecatapp.db")) as database:
+        database.execute("ALTER TABLE action_events RENAME TO elsewhere")
+        await agent.ask("what is 1 + 1")
+        answer = await agent.client.get("/health")
+        assert answer.status_code == 503
+        check = answer.json()["checks"]["event_log"]
+        assert (check["ok"], "no such table" in check["detail"]) == (False, True)
+        database.execute("ALTER TABLE elsewhere RENAME TO action_events")
+    assert (await agent.client.get("/health")).status_code == 200
+
+
+@pytest.mark.req("MON-09")
+async def test_health_is_503_while_the_registry_cannot_be_read(agent: RunningAgent) -> None:
+    await agent.announce(1)
+    agent.registry.fail_next = UnreachableError("Consul: no answer within 5 s")
+    answer = await agent.client.get("/health")
+    assert answer.status_code == 503
+    assert answer.json()["checks"]["gateway"] == {"ok": False, "detail": "the registry cannot be read"}
+
+
+async def samples(agent: RunningAgent, accept: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
+    """Every sample of `/metrics` as Prometheus' own parser reads it, by name and labels."""
+    answer = await agent.client.get("/metrics", headers={"accept": accept})
+    read = openmetrics if answer.headers["content-type"].startswith("application/openmetrics") else plain_text
+    return {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in read(answer.text)
+        for sample in family.samples
+    }
+
+
+@pytest.mark.req("MON-03")
+@pytest.mark.parametrize("accept", ["", "application/openmetrics-text; version=1.0.0"])
+async def test_the_metrics_are_what_prometheus_reads_and_move_with_a_turn(
+    agent: RunningAgent, accept: str
+) -> None:
+    calls = ("hearth_tool_calls_total", (("outcome", "success"), ("tool", "calculator")))
+    runs = (
+        "hearth_workflow_run_seconds_count",
+        (("status", "succeeded"), ("workflow", "default_agent_loop")),
+    )
+    time_of_runs = ("hearth_workflow_run_seconds_sum", runs[1])
+    before = await samples(agent, accept)
+    for number in (1, 2):
+        await agent.ask("what is 1 + 1")
+        after = await samples(agent, accept)
+        assert after[calls] == before.get(calls, 0) + number
+        assert after[runs] == before.get(runs, 0) + number
+        assert after[time_of_runs] > before.get(time_of_runs, 0)
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,11 @@ import orjson
 import pytest
 from fastapi import FastAPI, Request, Response
 
+from clusterkit import testing
 from clusterkit.errors import HearthError
 from clusterkit.http.listener import HttpServer
 from clusterkit.http.principal import LOCAL_PERSON
+from pipecatapp.turns.inbox import MAX_MESSAGES
 from pipecatapp.turns.turns import Turn
 from tests.servers.agent import RunningAgent, Silence, soon, within
 from tests.servers.asgi_server import serving
@@ -163,6 +165,13 @@ async def test_either_way_the_answer_comes_back(way: Way) -> None:
 
 
 @pytest.mark.req("GTW-07")
+async def test_either_way_an_answer_of_many_pieces_comes_whole(agent: RunningAgent, way: Way) -> None:
+    story = "Once upon a time there was a hearth."
+    await agent.says(testing.ScriptedAnswer(text=story))
+    assert await way.ask("Tell me a story.") == {"text": story}
+
+
+@pytest.mark.req("GTW-07")
 async def test_either_way_everybody_gets_their_own_answer(way: Way) -> None:
     answers = await asyncio.gather(*(way.ask(f"what is {number} + 500") for number in range(20)))
     assert answers == [{"text": str(number + 500)} for number in range(20)]
@@ -227,14 +236,35 @@ async def test_a_receiver_that_stumbles_is_tried_again(agent: RunningAgent, rece
     assert receiver.attempts == 3
 
 
-async def test_an_answer_that_nobody_takes_is_logged_as_lost(agent: RunningAgent, receiver: Receiver) -> None:
-    receiver.statuses = [500] * 10
-    await post(agent, "what is 1 + 1", receiver.channel())
-    assert (await agent.logged("message_answer_lost"))["problem"] == "status 500"
-    assert receiver.attempts == 3
-    nobody = {**receiver.channel("gone"), "url": "http://127.0.0.1:9/answers"}
-    await post(agent, "what is 1 + 1", nobody)
-    await soon(lambda: [one for one in agent.logs if one.get("response_id") == "gone"] or None)
+@pytest.mark.req("GTW-06")
+async def test_an_answer_that_nobody_takes_is_logged_as_lost_and_not_spoken(
+    agent: RunningAgent, receiver: Receiver
+) -> None:
+    async with listening(agent) as heard:
+        receiver.statuses = [500] * 3
+        await post(agent, "what is 1 + 1", receiver.channel())
+        assert (await agent.logged("message_answer_lost"))["problem"] == "status 500"
+        assert receiver.attempts == 3
+        nobody = {**receiver.channel("gone"), "url": "http://127.0.0.1:9/answers"}
+        await post(agent, "what is 1 + 1", nobody)
+        await soon(lambda: [one for one in agent.logs if one.get("response_id") == "gone"] or None)
+        receiver.statuses = [410]
+        await post(agent, "what is 1 + 1", receiver.channel("late"))
+        await agent.logged("message_answer_refused")
+        await post(agent, "what is 20 + 2")
+        assert await within(5, anext(heard)) == "22"
+
+
+@pytest.mark.req("GTW-06")
+async def test_a_failure_goes_to_the_channel_of_its_message_and_is_not_spoken(
+    agent: RunningAgent, receiver: Receiver
+) -> None:
+    async with listening(agent) as heard:
+        await post(agent, "Tell me a story.", receiver.channel("failed"))
+        answer = await soon(lambda: next(iter(receiver.answers), None))
+        assert (answer["response_id"], answer["error"]["code"]) == ("failed", "overloaded")
+        await post(agent, "what is 20 + 2")
+        assert await within(5, anext(heard)) == "22"
 
 
 @pytest.mark.req("GTW-07")
@@ -286,6 +316,24 @@ async def test_the_secret_of_a_message_is_in_no_log(agent: RunningAgent, receive
     await post(agent, "what is 1 + 1", receiver.channel("late"))
     await agent.logged("message_answer_refused")
     assert SECRET not in str(agent.logs)
+
+
+def ended_messages(agent: RunningAgent) -> int:
+    events = ("message_answered", "message_answer_refused")
+    return len([line for line in agent.logs if line["event"] in events])
+
+
+@pytest.mark.req("GTW-08")
+async def test_messages_that_were_answered_or_failed_take_up_no_place(
+    agent: RunningAgent, receiver: Receiver
+) -> None:
+    for number in range(MAX_MESSAGES // 2 + 1):
+        receiver.statuses = [410]
+        for text in ("what is 1 + 1", "Tell me a story."):
+            accepted = await post(agent, text, receiver.channel(f"{number}: {text}"))
+            assert accepted.status_code == 202
+            ended = 2 * number + (1 if text == "what is 1 + 1" else 2)
+            await soon(lambda ended=ended: ended_messages(agent) >= ended or None)
 
 
 async def test_more_messages_than_can_be_worked_on_are_refused(make_agent: MakeAgent) -> None:
