@@ -38,7 +38,9 @@ def new_trace() -> Trace:
 
 def trace_from(header: str | None) -> Trace:
     """Continue the trace of a `traceparent` header, or start one when it is absent or malformed."""
-    context = _PROPAGATOR.extract({"traceparent": header or ""})
+    if not header:
+        return new_trace()
+    context = _PROPAGATOR.extract({"traceparent": header})
     parent = get_current_span(context).get_span_context()
     return Trace(format_trace_id(parent.trace_id), secrets.token_hex(8)) if parent.is_valid else new_trace()
 
