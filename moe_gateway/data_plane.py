@@ -85,9 +85,9 @@ class DataPlane:
             return
         name = model_of(body)
         table = self._table()
-        found = table.find(name)
-        if found is not None:
-            record.model, record.service = found.name, found.service
+        listed = table.find(name)
+        if listed is not None:
+            record.model, record.service = listed.name, listed.service
         target = route(table, name)
         headers = self._headers(scope, target)
         try:
