@@ -43,14 +43,14 @@ class TwoPlanes:
 
 def make_view(settings: GatewaySettings, registry: Registry, clock: Clock) -> ExpertView:
     """The live view for `settings`. Raises `ConfigFileError` when the catalogue is malformed."""
-    catalogued = load_catalogue(settings.models_file).experts if settings.models_file else ()
+    known = load_catalogue(settings.models_file).experts if settings.models_file else ()
     naming = Naming(
         agent_model=settings.agent_model,
         agent_service=settings.agent_service,
         default_expert=settings.default_expert,
         expert_prefix=SERVICE_PREFIX,
     )
-    return ExpertView(registry, clock, naming, catalogued)
+    return ExpertView(registry, clock, naming, known)
 
 
 def make_app(settings: GatewaySettings, view: ExpertView, pool: UpstreamPool, clock: Clock) -> ASGIApp:

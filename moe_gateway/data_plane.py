@@ -85,9 +85,9 @@ class DataPlane:
             return
         name = model_of(body)
         table = self._table()
-        listed = table.find(name)
-        if listed is not None:
-            record.model, record.service = listed.name, listed.service
+        found = table.find(name)
+        if found is not None:
+            record.model, record.service = found.name, found.service
         target = route(table, name)
         headers = self._headers(scope, target)
         try:

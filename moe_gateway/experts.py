@@ -18,11 +18,10 @@ log = structlog.get_logger()
 class ExpertView:
     """`table` is replaced whole whenever the registry changes; while the registry fails, it stays."""
 
-    def __init__(self, registry: Registry, clock: Clock, naming: Naming, catalogued: Iterable[str]) -> None:
-        """`catalogued` are the catalogue's experts, listed even when nothing serves them."""
-        self._registry, self._clock, self._naming = registry, clock, naming
-        self._catalogued = tuple(catalogued)
-        self.table: RoutingTable = build_table(naming, self._catalogued, ())
+    def __init__(self, registry: Registry, clock: Clock, naming: Naming, known: Iterable[str]) -> None:
+        """`known` are the catalogue's experts, listed even when nothing serves them."""
+        self._registry, self._clock, self._naming, self._known = registry, clock, naming, tuple(known)
+        self.table: RoutingTable = build_table(naming, self._known, ())
         self.problem = "not read yet"  #: why the table may be out of date, or ''
 
     async def run(self) -> None:
@@ -43,9 +42,7 @@ class ExpertView:
     async def refresh(self) -> None:
         """Read the registry now. Raises what the registry raises; the table then stays as it was."""
         instances = await self._registry.instances()
-        self.table = build_table(
-            self._naming, self._catalogued, [_backend(instance) for instance in instances]
-        )
+        self.table = build_table(self._naming, self._known, [_backend(instance) for instance in instances])
         self.problem = ""
 
 

@@ -80,12 +80,12 @@ class Naming:
     expert_prefix: str
 
 
-def build_table(naming: Naming, catalogued: Iterable[str], backends: Sequence[Backend]) -> RoutingTable:
-    """The table for the `catalogued` experts and whatever `backends` have announced."""
+def build_table(naming: Naming, known: Iterable[str], backends: Sequence[Backend]) -> RoutingTable:
+    """The table for the `known` experts (the catalogue's) and whatever `backends` have announced."""
     prefix = naming.expert_prefix
     running = [b.service.removeprefix(prefix) for b in backends if b.service.startswith(prefix)]
     targets = {naming.agent_model: _target(naming.agent_model, naming.agent_service, "agent", backends)}
-    for name in dict.fromkeys((*catalogued, *running)):
+    for name in dict.fromkeys((*known, *running)):
         targets[name] = _target(name, f"{prefix}{name}", "expert", backends)
     aliases = {AUTO: naming.default_expert} if naming.default_expert in targets else {}
     return RoutingTable(MappingProxyType(targets), MappingProxyType(aliases))
