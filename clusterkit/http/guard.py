@@ -100,7 +100,7 @@ class Area:
 
 @dataclass(frozen=True)
 class Refusal:
-    """What those hear who are not let in."""
+    """The answer to those who are not let in."""
 
     error: ApiError  #: 401
     headers: Headers = ()

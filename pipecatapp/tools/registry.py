@@ -48,20 +48,20 @@ class ToolRegistry:
         return [function_schema(self.get(name)) for name in names]
 
 
-def check_arguments(tool: Tool, given: Any) -> BaseModel:
+def check_arguments(tool: Tool, arguments: Any) -> BaseModel:
     """Arguments as the tool takes them. Raises `ToolError` saying what is wrong with which."""
-    if not isinstance(given, Mapping):
+    if not isinstance(arguments, Mapping):
         raise ToolError(
-            f"the arguments of {tool.name!r} must be a JSON object, not {given!r:.100}",
+            f"the arguments of {tool.name!r} must be a JSON object, not {arguments!r:.100}",
             ErrorCode.BAD_ARGUMENTS,
         )
     try:
-        return tool.Arguments.model_validate(dict(given))
+        return tool.Arguments.model_validate(dict(arguments))
     except ValidationError as error:
         wrong = "; ".join(
             f"{'.'.join(str(part) for part in problem['loc']) or 'arguments'}: {problem['msg']}"
             for problem in error.errors()
         )
-        known = ", ".join(tool.Arguments.model_fields) or "none"
-        message = f"wrong arguments for {tool.name!r}: {wrong} (it takes: {known})"
+        accepted = ", ".join(tool.Arguments.model_fields) or "none"
+        message = f"wrong arguments for {tool.name!r}: {wrong} (it takes: {accepted})"
         raise ToolError(message, ErrorCode.BAD_ARGUMENTS) from error

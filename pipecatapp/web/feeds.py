@@ -17,10 +17,10 @@ def feed_routes(events: EventLog, nodes: NodeRegistry) -> APIRouter:
     @router.get("/events")
     async def get_events(query: Annotated[EventQuery, Query()]) -> dict[str, Any]:
         """Actions and their outcomes, oldest first; ask again with `after` = `next` for what follows."""
-        found = await events.query(query)
+        rows = await events.query(query)
         return {
-            "events": [event.model_dump(mode="json") for event in found],
-            "next": found[-1].seq if found else query.after,
+            "events": [event.model_dump(mode="json") for event in rows],
+            "next": rows[-1].seq if rows else query.after,
         }
 
     @router.get("/node-types")

@@ -61,7 +61,7 @@ async def _workflow(library: WorkflowLibrary, workflow: str) -> Check:
 def _gateway(instances: tuple[Instance, ...] | None, service: str) -> Check:
     if instances is None:
         return Check("gateway", False, "the registry cannot be read")
-    found = [one for one in instances if one.service == service]
-    if any(one.healthy for one in found):
+    gateways = [one for one in instances if one.service == service]
+    if any(one.healthy for one in gateways):
         return Check("gateway", True)
-    return Check("gateway", False, found[0].detail if found else f"{service} is not there")
+    return Check("gateway", False, gateways[0].detail if gateways else f"{service} is not there")

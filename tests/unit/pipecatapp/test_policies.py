@@ -195,6 +195,11 @@ async def test_a_failed_that_fails_is_logged_and_the_call_s_own_error_stands(mak
     assert seen[-2:] == ["bad failed tool", "outer failed tool"]
 
 
+def went_on(agent: RunningAgent) -> bool:
+    """Whether a turn that was cancelled came to an end of its own."""
+    return any(line["event"] == "turn" for line in agent.logs)
+
+
 async def test_a_call_that_is_cancelled_is_told_to_every_hook_and_closed_in_the_log(
     make_agent: MakeAgent,
 ) -> None:
@@ -206,6 +211,7 @@ async def test_a_call_that_is_cancelled_is_told_to_every_hook_and_closed_in_the_
             await within(5, silence.asked.wait())
         (row,) = await logged(agent, "llm_inference")
     assert row["status"] == "interrupted"
+    assert not went_on(agent)
     for watch in (outer, inner):
         assert [type(error) for error in watch.errors] == [asyncio.CancelledError]
 
@@ -228,6 +234,7 @@ async def test_a_call_that_is_cancelled_while_a_hook_hangs_still_reaches_the_oth
     assert seen[-2:] == ["slow after tool", "outer failed tool"]
     assert [type(error) for error in outer.errors] == [asyncio.CancelledError]
     assert row["status"] == "interrupted"
+    assert not went_on(agent)
 
 
 async def test_a_cancellation_that_comes_while_failures_are_told_is_passed_on(make_agent: MakeAgent) -> None:
@@ -245,6 +252,7 @@ async def test_a_cancellation_that_comes_while_failures_are_told_is_passed_on(ma
         (row,) = await logged(agent, "tool_call")
     assert [type(error) for error in outer.errors] == [asyncio.CancelledError]
     assert row["status"] == "interrupted"
+    assert not went_on(agent)
 
 
 async def test_the_log_says_who_each_action_was_done_for(make_agent: MakeAgent) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from starlette.responses import PlainTextResponse
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from clusterkit.http.guard import (
     Area,
@@ -103,8 +103,23 @@ async def test_the_gateway_names_a_client_by_its_key_s_hash_and_never_by_the_key
     assert phone == f"client:{hash_key('the-phones-key')[:12]}"
     token = ensure_token(settings.secrets_dir, "moe_gateway")
     assert await answered(guard, "/v1/models", authorization=f"Bearer {token}") == "service"
-    for path in ("/v1/models", "*", ""):
-        assert await answered(guard, path) == "401"
+    assert await answered(guard, "/v1/models") == "401"
+
+
+@pytest.mark.parametrize("path", ["*", "", "v1/models"])
+async def test_a_path_without_a_slash_is_in_the_area_of_all_paths(path: str) -> None:
+    """`OPTIONS *` has such a path; the client of these tests would put a slash before it."""
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    guard = gateway_guard(who, [service_token_way("right")])
+    await guard({"type": "http", "method": "OPTIONS", "path": path, "headers": []}, receive, send)
+    assert sent[0]["status"] == 401
 
 
 async def test_without_keys_the_gateway_takes_everybody_for_the_person_at_its_machine(tmp_path: Path) -> None:
