@@ -11,6 +11,7 @@ import itertools
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -214,6 +215,7 @@ class FakeJobs:
     specs: dict[str, JobSpec] = field(default_factory=dict)
     statuses: dict[str, JobStatus] = field(default_factory=dict)
     written: dict[str, list[str]] = field(default_factory=dict)
+    stopped: Counter[str] = field(default_factory=Counter)  #: how often each was told to stop
 
     async def start(self, spec: JobSpec) -> None:
         """See `Jobs.start`."""
@@ -229,6 +231,7 @@ class FakeJobs:
     async def stop(self, name: str) -> None:
         """See `Jobs.stop`."""
         status = self._known(name)
+        self.stopped[name] += 1
         self.statuses[name] = replace(status, state=JobState.STOPPED, pid=None, exit_code=0)
 
     async def list(self) -> tuple[JobStatus, ...]:

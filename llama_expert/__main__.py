@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from clusterkit.clock import SystemClock
 from clusterkit.cluster.open_registry import open_registry
 from clusterkit.config.catalogue import Catalogue, ExpertSpec, ModelSpec, load_catalogue
-from clusterkit.config.settings import environment, load_settings
+from clusterkit.config.environment import environment
+from clusterkit.config.settings import load_settings
 from clusterkit.config.suggest import suggest
 from clusterkit.errors import SettingsError
 from clusterkit.http.process import run

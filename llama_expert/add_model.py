@@ -49,12 +49,9 @@ async def add_model(
     list of `expert` is not touched: pass the result to `prepend_own_model`. Raises `ModelFileError`,
     `ModelTooLargeError`, `InvalidModelError` (all `HearthError`); a refused file does not stay.
     """
-    remote = urlsplit(source).scheme in {"http", "https"}
-    local = _local(source)
-    origin = source if remote else local.as_uri()
-    filename = unquote(urlsplit(origin).path.rsplit("/", 1)[-1])
-    spec = _spec(name or model_name_from(filename), origin, filename, sha256)
+    spec = requested_model(source, sha256=sha256, name=name)
     destination = models_dir / spec.filename
+    local = spec.local_path
     room = free_mb - reserve_mb
     described: list[ModelSpec] = []
 
@@ -65,22 +62,42 @@ async def add_model(
         described.append(_describe(expert, spec, header, path, context, room))
 
     checks = Checks(sha256, check_size, check_model)
-    if remote:
+    if local is None:
         await download(source, destination, checks=checks, progress=progress)
     elif local == destination.absolute():
-        await asyncio.to_thread(check_file, destination, filename, checks)
+        await asyncio.to_thread(check_file, destination, spec.filename, checks)
     else:
         await copy_file(local, destination, checks=checks, progress=progress)
     return described[-1]
 
 
+def requested_model(source: str, *, sha256: str | None, name: str | None) -> ModelSpec:
+    """What `source`, a path or an http(s) address, would be listed as; its memory stands at 1 MB.
+
+    Raises `InvalidModelError`.
+    """
+    remote = urlsplit(source).scheme in {"http", "https"}
+    url = source if remote else Path(source).expanduser().absolute().as_uri()
+    filename = unquote(urlsplit(url).path.rsplit("/", 1)[-1])
+    return _spec(name or model_name_from(filename), url, filename, sha256)
+
+
+def is_in_place(requested: ModelSpec, listed: ModelSpec, models_dir: Path) -> bool:
+    """Whether the entry `listed` is what is `requested`, and its file is whole. Blocks: reads the file.
+
+    A person's file that has changed since it was copied is another one; an address is not asked again.
+    """
+    if (listed.name, listed.url, listed.filename) != (requested.name, requested.url, requested.filename):
+        return False
+    if listed.sha256 is None or requested.sha256 not in (None, listed.sha256):
+        return False
+    copies = {models_dir / listed.filename, requested.local_path or models_dir / listed.filename}
+    return all(copy.is_file() and sha256_of(copy) == listed.sha256 for copy in copies)
+
+
 def model_name_from(filename: str) -> str:
     """A short model name from a file name: 'Qwen2.5-7B.Q4_K_M.gguf' becomes 'qwen2.5-7b.q4_k_m'."""
     return re.sub(r"\.gguf$", "", filename, flags=re.IGNORECASE).lower()
-
-
-def _local(source: str) -> Path:
-    return Path(source).expanduser().absolute()
 
 
 def _spec(name: str, url: str, filename: str, sha256: str | None) -> ModelSpec:

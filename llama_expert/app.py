@@ -11,7 +11,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clusterkit.clock import Clock
 from clusterkit.config.catalogue import SERVICE_PREFIX
-from clusterkit.http.answers import Headers, send_error
+from clusterkit.http.answers import send_error
+from clusterkit.http.headers import Headers
 from clusterkit.http.openai_wire import CLIENT_LEFT, ApiError
 from clusterkit.http.request_body import MAX_BODY_BYTES, read_body
 from clusterkit.http.service import Check, Health, control_app

@@ -71,7 +71,11 @@ class LocalJobs:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop every job, all at once."""
+        """Stop every job."""
+        await self.stop_all()
+
+    async def stop_all(self) -> None:
+        """Stop every job, all at once; returns when they are gone."""
         running = [name for name, job in self._jobs.items() if not job.stopped]
         await asyncio.gather(*(self.stop(name) for name in running))
 

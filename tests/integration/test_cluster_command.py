@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from clusterkit.testing import ScriptedLlm, Turn, scripted_llm
 from tests.integration.waiting import eventually
 from tests.servers.agents import RunningAgent, consul_agent, nomad_agent

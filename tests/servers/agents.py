@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from clusterkit.cluster.nomad_records import TERMINAL
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from tests.integration.waiting import eventually
 from tests.servers.free_ports import free_ports
 
@@ -54,6 +54,10 @@ class RunningAgent:
     def post(self, path: str, body: Any = None, token: str = "") -> Any:
         """Tell the agent something, past every client of ours."""
         return self._ask("POST", path, body, token)
+
+    def delete(self, path: str) -> Any:
+        """Have the agent forget something, past every client of ours."""
+        return self._ask("DELETE", path, None, "")
 
     def _ask(self, method: str, path: str, body: Any, token: str) -> Any:
         headers = {"x-consul-token": token, "x-nomad-token": token} if token else {}
