@@ -52,7 +52,7 @@ class _Job:
 
 
 class LocalJobs:
-    """`Jobs` as child processes. Use as an async context manager: leaving it stops them all.
+    """`JobRunner` with child processes. Use as an async context manager: leaving it stops them all.
 
     Children get SIGTERM from the kernel when this process dies without a word (`kill -9`), by way of
     util-linux's `setpriv --pdeathsig`.
@@ -80,7 +80,7 @@ class LocalJobs:
         await asyncio.gather(*(self.stop(name) for name in running))
 
     async def start(self, spec: JobSpec) -> None:
-        """See `Jobs.start`."""
+        """See `JobRunner.start`."""
         known = self._jobs.get(spec.name)
         if known is not None and not known.stopped:
             return
@@ -95,7 +95,7 @@ class LocalJobs:
             raise JobError(f"job {spec.name!r} cannot be started: {keeper.exception()}")
 
     async def stop(self, name: str) -> None:
-        """See `Jobs.stop`."""
+        """See `JobRunner.stop`."""
         job = self._known(name)
         job.stopped = True
         job.keeper.cancel()

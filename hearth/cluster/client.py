@@ -29,7 +29,7 @@ class Cluster:
     ) -> None:
         """All of them are open."""
         self._settings, self.consul, self.nomad, self._registry = settings, consul, nomad, registry
-        self.jobs = NomadJobs(nomad, SystemClock())
+        self.jobs = NomadJobs(nomad)
 
     async def state(self) -> ClusterState:
         """Everything at once. Raises `NotRunningError`; what only Nomad could tell becomes a problem."""

@@ -23,7 +23,7 @@ from clusterkit.http.openai_wire import ApiError
 from clusterkit.http.process import run
 from clusterkit.http.service import Health, control_app
 from clusterkit.http.tokens import ensure_token
-from clusterkit.ports.jobs import Jobs
+from clusterkit.ports.jobs import JobRunner
 from clusterkit.ports.local_jobs import LocalJobs
 from clusterkit.ports.registry import Instance, Registry
 from clusterkit.telemetry.logs import configure_logging
@@ -40,7 +40,7 @@ SOCKET_PATH_BYTES = 107  #: longest path of a Unix socket on Linux, see unix(7)
 log = structlog.get_logger()
 
 
-def control(jobs: Jobs, registry: Registry, layout: Layout, stop: asyncio.Event) -> FastAPI:
+def control(jobs: JobRunner, registry: Registry, layout: Layout, stop: asyncio.Event) -> FastAPI:
     """The application on the control socket. Raises `SettingsError`."""
     gateway_name = load_settings(GatewaySettings).service_name
 
@@ -129,7 +129,7 @@ async def _registry(layout: Layout) -> AsyncIterator[Registry]:
 
 @asynccontextmanager
 async def serve_control(
-    jobs: Jobs, registry: Registry, layout: Layout, opened: socket.socket, stop: asyncio.Event
+    jobs: JobRunner, registry: Registry, layout: Layout, opened: socket.socket, stop: asyncio.Event
 ) -> AsyncIterator[None]:
     """Take commands on the open socket `opened` for as long as the block runs. Raises `SettingsError`."""
     server = HttpServer(control(jobs, registry, layout, stop), grace_seconds=1)

@@ -1,7 +1,6 @@
 """Places to point the command at, whose services do as a test tells them."""
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -23,8 +22,7 @@ from hearth.one_machine.place import OneMachine
 from hearth.one_machine.services import SERVICES
 from hearth.place import Place
 from hearth.settings import HearthSettings
-from tests.integration.waiting import eventually
-from tests.servers.agents import RunningAgent
+from tests.servers.agents import RunningAgent, announce, run_job
 from tests.servers.fake_agents import FakeAgents, fake_agents
 
 GATEWAY = "moe-gateway"
@@ -155,40 +153,6 @@ class RealCluster:
         text = "".join(f"{line}\n" for line in lines)
         program = f"import sys, signal; sys.stderr.write({text!r}); sys.stderr.flush(); signal.pause()"
         await asyncio.to_thread(run_job, self.nomad, job, program)
-
-
-def announce(consul: RunningAgent, name: str, port: int, tags: list[str], healthy: bool, detail: str) -> None:
-    """Register a service as Nomad would; returns when the servers know it."""
-    check = {"CheckID": name, "TTL": f"{TTL_SECONDS}s", "Notes": detail}
-    service = {"ID": name, "Name": name, "Address": "127.0.0.1", "Port": port, "Tags": ["hearth", *tags]}
-    consul.put("/v1/agent/service/register?replace-existing-checks", {**service, "Check": check})
-    status = "passing" if healthy else "critical"
-    consul.put(f"/v1/agent/check/update/{name}", {"Status": status})
-
-    def is_known() -> bool:
-        rows = consul.get(f"/v1/health/service/{name}")
-        return [(row["Checks"][-1]["Status"], row["Service"]["Port"]) for row in rows] == [(status, port)]
-
-    eventually(is_known, within=10)
-
-
-def run_job(nomad: RunningAgent, name: str, program: str) -> None:
-    """Have Nomad run a Python program as job `name`; returns when it runs."""
-    task = {
-        "Name": name,
-        "Driver": "raw_exec",
-        "Config": {"command": sys.executable, "args": ["-c", program]},
-        "Resources": {"CPU": 20, "MemoryMB": 50},
-    }
-    group = {"Name": name, "Count": 1, "Tasks": [task]}
-    job = {"ID": name, "Name": name, "Type": "service", "Datacenters": ["*"], "TaskGroups": [group]}
-    index = nomad.post("/v1/jobs", {"Job": job})["JobModifyIndex"]
-
-    def runs() -> bool:
-        rows = nomad.get(f"/v1/job/{name}/allocations")
-        return any(row["ClientStatus"] == "running" and row["CreateIndex"] >= index for row in rows)
-
-    eventually(runs, within=60)
 
 
 @contextmanager
