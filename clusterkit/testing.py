@@ -197,7 +197,7 @@ class FakeJobs:
 
     async def stop(self, name: str) -> None:
         """See `JobRunner.stop`."""
-        status = self._known(name)
+        status = self._status(name)
         self.stopped[name] += 1
         self.statuses[name] = replace(status, state=JobState.STOPPED, pid=None, exit_code=0)
 
@@ -207,10 +207,10 @@ class FakeJobs:
 
     async def logs(self, name: str, *, lines: int) -> tuple[str, ...]:
         """See `Jobs.logs`."""
-        self._known(name)
+        self._status(name)
         return tuple(self.written.get(name, [])[-lines:])
 
-    def _known(self, name: str) -> JobStatus:
+    def _status(self, name: str) -> JobStatus:
         if name not in self.statuses:
             raise JobError(f"there is no job {name!r} (known: {', '.join(sorted(self.statuses)) or 'none'})")
         return self.statuses[name]

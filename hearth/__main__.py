@@ -18,9 +18,9 @@ def main() -> None:
     try:
         app(prog_name="hearth")
     except HearthError as error:
-        from hearth.console import explain
+        from hearth.console import print_error
 
-        sys.exit(explain(error))
+        sys.exit(print_error(error))
 
 
 if __name__ == "__main__":

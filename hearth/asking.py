@@ -34,7 +34,7 @@ def _in_silence(_: str) -> None:
     """Nobody reads along."""
 
 
-async def ask(
+async def ask_gateway(
     door: FrontDoor, text: str, *, model: str, timeout: float, echo: Callable[[str], None] = _in_silence
 ) -> str:
     """Ask and return the answer; `echo` is told each piece of it as it comes.

@@ -39,7 +39,7 @@ console = Console(width=None if sys.stdout.isatty() else _WIDTH_WITHOUT_TERMINAL
 errors = Console(stderr=True)
 
 
-def show(report: Report, *, as_json: bool) -> None:
+def print_report(report: Report, *, as_json: bool) -> None:
     """Print a report, for programs or for people."""
     if as_json:
         print_json(report.data)
@@ -118,7 +118,7 @@ def print_raw_line(_: str, line: str) -> None:
     console.out(line, highlight=False)
 
 
-def explain(error: HearthError) -> int:
+def print_error(error: HearthError) -> int:
     """Say what went wrong in one line; returns the exit status that means it."""
     errors.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
     return EXIT_NOT_RUNNING if error.code == NotRunningError.code else EXIT_FAILED

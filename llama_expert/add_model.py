@@ -105,9 +105,9 @@ def _spec(name: str, url: str, filename: str, sha256: str | None) -> ModelSpec:
         return ModelSpec(name=name, url=url, filename=filename, memory_mb=1, sha256=sha256)
     except ValidationError as error:
         first = error.errors()[0]
-        what, found = first["loc"][-1], first["input"]
+        field, value = first["loc"][-1], first["input"]
         problem = str(first["msg"]).removeprefix("Value error, ")
-        raise InvalidModelError(f"{what} {found!r}: {problem}") from error
+        raise InvalidModelError(f"{field} {value!r}: {problem}") from error
 
 
 def _describe(
@@ -115,8 +115,8 @@ def _describe(
 ) -> ModelSpec:
     kind = header.metadata.get("general.type")
     if kind not in MODEL_TYPES or not header.tensor_count:
-        said = f"a GGUF of type {kind!r}" if kind not in MODEL_TYPES else "a GGUF without weights"
-        raise InvalidModelError(f"{spec.filename} is {said}, not a language model")
+        kind_of_file = f"a GGUF of type {kind!r}" if kind not in MODEL_TYPES else "a GGUF without weights"
+        raise InvalidModelError(f"{spec.filename} is {kind_of_file}, not a language model")
     size = path.stat().st_size
     estimate = estimate_memory_mb(header, size, context)
     described = spec.model_copy(update={"memory_mb": estimate, "sha256": spec.sha256 or sha256_of(path)})

@@ -47,7 +47,7 @@ class ServiceSettings(BaseSettings):
         description="State folder of this Hearth: registry, secrets, databases and logs live under it.",
     )
     secrets_dir: Path = Field(
-        default_factory=lambda told: told["home"] / "secrets",
+        default_factory=lambda values: values["home"] / "secrets",
         description="Folder of the tokens between services, one file NAME.token each, readable by the "
         "owner alone (default: secrets in the state folder).",
     )

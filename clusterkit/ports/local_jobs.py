@@ -81,8 +81,8 @@ class LocalJobs:
 
     async def start(self, spec: JobSpec) -> None:
         """See `JobRunner.start`."""
-        known = self._jobs.get(spec.name)
-        if known is not None and not known.stopped:
+        running = self._jobs.get(spec.name)
+        if running is not None and not running.stopped:
             return
         if shutil.which(spec.command[0]) is None:
             raise JobError(f"job {spec.name!r}: there is no program {spec.command[0]!r}")
@@ -96,7 +96,7 @@ class LocalJobs:
 
     async def stop(self, name: str) -> None:
         """See `JobRunner.stop`."""
-        job = self._known(name)
+        job = self._job(name)
         job.stopped = True
         job.keeper.cancel()
         with suppress(asyncio.CancelledError):
@@ -114,10 +114,10 @@ class LocalJobs:
 
     async def logs(self, name: str, *, lines: int) -> tuple[str, ...]:
         """See `Jobs.logs`."""
-        self._known(name)
+        self._job(name)
         return await asyncio.to_thread(last_lines, self._log_file(name), lines)
 
-    def _known(self, name: str) -> _Job:
+    def _job(self, name: str) -> _Job:
         if name not in self._jobs:
             raise JobError(f"there is no job {name!r} (known: {', '.join(sorted(self._jobs)) or 'none'})")
         return self._jobs[name]

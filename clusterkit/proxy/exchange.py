@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 from clusterkit.errors import HearthError
 from clusterkit.http.headers import Headers
 
-Phase = Literal["connect", "first_byte", "idle", "consumer"]
+ExchangePhase = Literal["connect", "first_byte", "idle", "consumer"]
 
 BUFFER_LIMIT = 256 * 1024  #: bytes held for a slow consumer before the upstream is made to wait
 MAX_HEAD_BYTES = 64 * 1024  #: a larger response head is refused; no model server comes near it
@@ -43,7 +43,7 @@ class UpstreamTimeout(UpstreamError):
 
     code = "upstream_timeout"
 
-    def __init__(self, message: str, phase: Phase) -> None:
+    def __init__(self, message: str, phase: ExchangePhase) -> None:
         """`phase` is the part of the exchange that took too long."""
         super().__init__(message)
         self.phase = phase

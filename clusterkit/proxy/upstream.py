@@ -13,7 +13,7 @@ import httptools
 
 from clusterkit.proxy.exchange import (
     Deadlines,
-    Phase,
+    ExchangePhase,
     UpstreamBroken,
     UpstreamError,
     UpstreamRefused,
@@ -41,7 +41,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._response: UpstreamResponse | None = None
         self._paused = False
-        self._phase: Phase | None = None
+        self._phase: ExchangePhase | None = None
         self._expires = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -138,7 +138,7 @@ class _Connection(asyncio.Protocol):
         else:
             self.drop()
 
-    def _expect(self, phase: Phase | None, seconds: float) -> None:
+    def _expect(self, phase: ExchangePhase | None, seconds: float) -> None:
         self._phase = phase
         self._expires = when = self.loop.time() + seconds
         if when < self._timer_at:

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from clusterkit.cluster.agent_http import TokenFile
 from clusterkit.errors import HearthError
 from clusterkit.ports.jobs import JobState
-from hearth.answers import check_answers
 from hearth.cluster.client import open_cluster
 from hearth.cluster.state import ClusterState, why_unhealthy
 from hearth.findings import Finding, Verdict, broken, good
+from hearth.questions import check_answers
 from hearth.settings import HearthSettings
 
 

@@ -7,9 +7,9 @@ import sys
 import click
 
 from hearth import asking
-from hearth.choose import choose_place
 from hearth.commands import arguments
 from hearth.place import Place
+from hearth.places import choose_place
 
 
 def _refuse_blank(_: click.Context, __: click.Parameter, text: str) -> str:
@@ -45,8 +45,8 @@ def ask(text: str, model: str, stream: bool, timeout: float, as_json: bool) -> N
 async def _ask(place: Place, text: str, model: str, timeout: float, *, streamed: bool) -> str:
     door = await place.front_door()
     if streamed:
-        return await asking.ask(door, text, model=model, timeout=timeout, echo=_print_piece)
-    return await asking.ask(door, text, model=model, timeout=timeout)
+        return await asking.ask_gateway(door, text, model=model, timeout=timeout, echo=_print_piece)
+    return await asking.ask_gateway(door, text, model=model, timeout=timeout)
 
 
 def _print_piece(piece: str) -> None:

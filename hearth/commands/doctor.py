@@ -5,10 +5,10 @@ import sys
 
 import click
 
-from hearth.choose import choose_place
 from hearth.commands import arguments
 from hearth.exit_status import EXIT_FAILED
 from hearth.findings import Verdict, findings_report
+from hearth.places import choose_place
 
 
 @click.command
@@ -18,9 +18,9 @@ def doctor(as_json: bool) -> None:
 
     Exit status 1 when something is broken.
     """
-    from hearth.console import show
+    from hearth.console import print_report
 
     findings = asyncio.run(choose_place().examine())
-    show(findings_report(findings), as_json=as_json)
+    print_report(findings_report(findings), as_json=as_json)
     if any(finding.verdict is Verdict.BROKEN for finding in findings):
         sys.exit(EXIT_FAILED)

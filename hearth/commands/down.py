@@ -4,7 +4,7 @@ import asyncio
 
 import click
 
-from hearth.choose import choose_place
+from hearth.places import choose_place
 
 
 @click.command

@@ -4,8 +4,8 @@ import asyncio
 
 import click
 
-from hearth.choose import choose_place
 from hearth.commands import arguments
+from hearth.places import choose_place
 
 
 @click.command

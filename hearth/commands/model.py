@@ -4,9 +4,9 @@ import asyncio
 
 import click
 
-from hearth.choose import choose_place
 from hearth.commands import arguments
 from hearth.place import ModelChange
+from hearth.places import choose_place
 
 
 @click.group
@@ -18,9 +18,9 @@ def model() -> None:
 @arguments.as_json
 def list_models(as_json: bool) -> None:
     """Every expert's models, in the order in which they are tried."""
-    from hearth.console import show
+    from hearth.console import print_report
 
-    show(asyncio.run(choose_place().models()), as_json=as_json)
+    print_report(asyncio.run(choose_place().models()), as_json=as_json)
     if not as_json:
         _hint("Add your own with: hearth model add PATH|URL")
 

@@ -5,9 +5,9 @@ import sys
 
 import click
 
-from hearth.choose import choose_place
 from hearth.commands import arguments
 from hearth.exit_status import EXIT_FAILED
+from hearth.places import choose_place
 
 
 @click.command
@@ -17,9 +17,9 @@ def status(as_json: bool) -> None:
 
     Exit status 1 when something is not healthy, 3 when nothing runs.
     """
-    from hearth.console import show
+    from hearth.console import print_report
 
     state = asyncio.run(choose_place().state())
-    show(state, as_json=as_json)
+    print_report(state, as_json=as_json)
     if not state.healthy:
         sys.exit(EXIT_FAILED)

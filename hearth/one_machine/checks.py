@@ -14,12 +14,12 @@ from clusterkit.config.catalogue import load_catalogue
 from clusterkit.config.settings import load_settings
 from clusterkit.errors import HearthError
 from clusterkit.ports.jobs import JobState
-from hearth.answers import check_answers
 from hearth.findings import Finding, Verdict, broken, good
 from hearth.one_machine.control import Control
 from hearth.one_machine.layout import Layout
 from hearth.one_machine.lock import holder
-from hearth.one_machine.up import check_ports
+from hearth.one_machine.startup import check_ports
+from hearth.questions import check_answers
 from llama_expert.choose import FileFacts, needed_mb
 from llama_expert.memory import free_memory_mb
 from llama_expert.model_file import VerifiedHashes, inspect_model
@@ -31,13 +31,13 @@ LOW_DISK_MB = 1024  #: under this a database or a log may soon fail to be writte
 HEALTH_SECONDS = 5.0
 
 
-Check = Callable[[Layout], Iterable[Finding]]
+_Check = Callable[[Layout], Iterable[Finding]]
 
 
 async def examine_machine(layout: Layout) -> list[Finding]:
     """Every check's findings. A check that cannot run is itself a finding."""
     running = holder(layout.lock_file) is not None
-    checks: list[tuple[str, Check]] = [
+    checks: list[tuple[str, _Check]] = [
         ("programs", _programs),
         ("settings", _settings),
         ("state folder", _state_folder),
@@ -59,7 +59,7 @@ async def examine_machine(layout: Layout) -> list[Finding]:
     return findings
 
 
-def _all_of(check: Check, layout: Layout) -> list[Finding]:
+def _all_of(check: _Check, layout: Layout) -> list[Finding]:
     return list(check(layout))
 
 

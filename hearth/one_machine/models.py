@@ -31,7 +31,7 @@ class NameTakenError(HearthError):
     code = "name_taken"
 
 
-async def list_models(layout: Layout) -> Report:
+async def models_report(layout: Layout) -> Report:
     """Every expert's models in order of preference. Raises `ConfigFileError`."""
     catalogue = load_catalogue(layout.models_file, layout.own_models_file)
     rows = list(_rows(layout, catalogue, await _active(layout)))
@@ -78,7 +78,7 @@ def models_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     return Table("", headings, shown, prose=frozenset({"on this machine", "in use"}))
 
 
-async def add(
+async def add_first_choice(
     layout: Layout,
     source: str,
     expert: str,
@@ -128,7 +128,7 @@ def _models_of(catalogue: Catalogue, expert: str) -> tuple[ModelSpec, ...]:
     return catalogue.experts[expert].models
 
 
-async def remove(layout: Layout, name: str, expert: str) -> ModelChange:
+async def remove_choice(layout: Layout, name: str, expert: str) -> ModelChange:
     """See `Place.remove_model`; its file stays. Raises `HearthError`."""
     _models_of(load_catalogue(layout.models_file, layout.own_models_file), expert)
     remove_own_model(layout.own_models_file, expert, name)

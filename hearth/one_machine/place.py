@@ -24,11 +24,11 @@ class OneMachine:
     async def up(self, *, detach: bool) -> None:
         """See `Place.up`."""
         from clusterkit.config.settings import load_settings
-        from hearth.one_machine import up
+        from hearth.one_machine import startup
         from hearth.settings import HearthSettings
 
         timeout = load_settings(HearthSettings).up_timeout_s
-        start = up.up_detached if detach else up.up_in_foreground
+        start = startup.up_detached if detach else startup.up_in_foreground
         await start(self.layout, timeout)
 
     async def down(self) -> bool:
@@ -41,7 +41,7 @@ class OneMachine:
 
     async def logs(self, service: str | None, *, lines: int, follow: bool, write: Writer) -> None:
         """See `Place.logs`."""
-        from hearth.one_machine.logs import show_logs
+        from hearth.one_machine.log_files import show_logs
 
         await show_logs(self.layout, service, lines, follow, write)
 
@@ -57,20 +57,20 @@ class OneMachine:
 
     async def models(self) -> Report:
         """See `Place.models`."""
-        from hearth.one_machine.models import list_models
+        from hearth.one_machine.models import models_report
 
-        return await list_models(self.layout)
+        return await models_report(self.layout)
 
     async def add_model(
         self, source: str, *, expert: str, sha256: str | None, name: str | None, progress: "ProgressCallback"
     ) -> ModelChange:
         """See `Place.add_model`."""
-        from hearth.one_machine.models import add
+        from hearth.one_machine.models import add_first_choice
 
-        return await add(self.layout, source, expert, sha256, name, progress)
+        return await add_first_choice(self.layout, source, expert, sha256, name, progress)
 
     async def remove_model(self, name: str, *, expert: str) -> ModelChange:
         """See `Place.remove_model`."""
-        from hearth.one_machine.models import remove
+        from hearth.one_machine.models import remove_choice
 
-        return await remove(self.layout, name, expert)
+        return await remove_choice(self.layout, name, expert)

@@ -7,7 +7,7 @@ import pytest
 
 from clusterkit.errors import HearthError
 from clusterkit.testing import ScriptedLlm, Turn, scripted_llm
-from hearth.asking import ask
+from hearth.asking import ask_gateway
 from hearth.cluster.place import ClusterPlace
 from hearth.findings import Verdict
 from hearth.one_machine.layout import find_layout
@@ -93,7 +93,7 @@ async def test_the_front_door_is_the_gateway_with_its_key(staged: StagedPlace, g
     door = await staged.place.front_door()
     assert door.url == f"http://127.0.0.1:{gateway.port}"
     assert staged.key not in repr(door)
-    assert await ask(door, "what is 6 * 7", model="hearth", timeout=20) == "It is 42."
+    assert await ask_gateway(door, "what is 6 * 7", model="hearth", timeout=20) == "It is 42."
     request = gateway.requests()[-1]
     assert request["headers"]["authorization"] == f"Bearer {staged.key}"
     assert request["body"]["messages"] == [{"role": "user", "content": "what is 6 * 7"}]

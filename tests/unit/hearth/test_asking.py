@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from clusterkit.testing import ScriptedLlm, Turn, scripted_llm
-from hearth.asking import AskError, ask
+from hearth.asking import AskError, ask_gateway
 from hearth.place import FrontDoor
 
 
@@ -22,11 +22,11 @@ class Asking:
         return model
 
     async def ask(self, text: str = "hi", *, timeout: float = 20) -> str:
-        return await ask(self._door, text, model="hearth", timeout=timeout)
+        return await ask_gateway(self._door, text, model="hearth", timeout=timeout)
 
     async def pieces(self, text: str = "hi") -> list[str]:
         seen: list[str] = []
-        await ask(self._door, text, model="hearth", timeout=20, echo=seen.append)
+        await ask_gateway(self._door, text, model="hearth", timeout=20, echo=seen.append)
         return seen
 
 

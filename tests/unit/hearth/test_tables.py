@@ -19,8 +19,8 @@ from clusterkit.ports.registry import Instance
 from hearth.cluster.state import ClusterState, Host, cluster_report
 from hearth.findings import broken, findings_report, good
 from hearth.one_machine.models import models_table
+from hearth.one_machine.startup import urls
 from hearth.one_machine.state import MachineState, machine_report
-from hearth.one_machine.up import urls
 from hearth.tables import Report
 
 URL_HOST = "a-host-with-a-rather-long-name.in-a-network-with-an-even-longer-one.example.org"
@@ -29,8 +29,8 @@ MODEL = "qwen2.5-coder-32b-instruct-with-a-long-name.q4_k_m"
 SHOW = """
 import pickle, sys
 from pathlib import Path
-from hearth.console import show
-show(pickle.loads(Path(sys.argv[1]).read_bytes()), as_json=False)
+from hearth.console import print_report
+print_report(pickle.loads(Path(sys.argv[1]).read_bytes()), as_json=False)
 """
 
 GATEWAY = Instance(service="moe-gateway", id="g", address=URL_HOST, port=8001, detail=REASON)

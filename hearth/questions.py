@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from clusterkit.errors import HearthError
-from hearth.asking import ask
+from hearth.asking import ask_gateway
 from hearth.findings import Finding, broken, good
 from hearth.place import FrontDoor
 
@@ -16,7 +16,7 @@ async def check_answers(find_door: Callable[[], Awaitable[FrontDoor]]) -> AsyncI
     for model, question, expected in QUESTIONS:
         part = f"an answer from {model}"
         try:
-            answer = await ask(await find_door(), question, model=model, timeout=ANSWER_SECONDS)
+            answer = await ask_gateway(await find_door(), question, model=model, timeout=ANSWER_SECONDS)
         except HearthError as error:
             yield broken(part, str(error), "hearth status; hearth logs")
             continue

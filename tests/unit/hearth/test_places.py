@@ -6,9 +6,9 @@ import pytest
 
 from clusterkit.config.settings import load_settings
 from clusterkit.errors import SettingsError
-from hearth.choose import choose_place
 from hearth.cluster.place import ClusterPlace
 from hearth.one_machine.place import OneMachine
+from hearth.places import choose_place
 from hearth.settings import HearthSettings
 
 
