@@ -11,6 +11,7 @@ import itertools
 import json
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -94,8 +95,6 @@ class FakeRegistry:
         """Deadlines are measured on `clock`."""
         self._clock = clock or FakeClock()
         self._announced: dict[str, _Announced] = {}
-        self._kv: dict[str, str] = {}
-        self._locks: dict[str, tuple[str, float]] = {}
         self._index = 1
         self._changed = asyncio.Event()
         self.fail_next: Exception | None = None
@@ -175,49 +174,19 @@ class FakeRegistry:
                 announced.instance = replace(announced.instance, healthy=False, detail="heartbeat lapsed")
                 self._bump()
 
-    async def kv_get(self, key: str) -> str | None:
-        """See `Registry.kv_get`."""
-        self._enter()
-        return self._kv.get(key)
-
-    async def kv_put(self, key: str, value: str) -> None:
-        """See `Registry.kv_put`."""
-        self._enter()
-        self._kv[key] = value
-
-    async def kv_delete(self, key: str) -> None:
-        """See `Registry.kv_delete`."""
-        self._enter()
-        self._kv.pop(key, None)
-
-    async def acquire_lock(self, name: str, owner: str, *, ttl: float) -> bool:
-        """See `Registry.acquire_lock`."""
-        self._enter()
-        now = self._clock.monotonic()
-        holder, due = self._locks.get(name, (owner, now))
-        if holder != owner and due >= now:
-            return False
-        self._locks[name] = (owner, now + ttl)
-        return True
-
-    async def release_lock(self, name: str, owner: str) -> None:
-        """See `Registry.release_lock`."""
-        self._enter()
-        if self._locks.get(name, ("", 0.0))[0] == owner:
-            del self._locks[name]
-
 
 @dataclass
 class FakeJobs:
-    """`Jobs` that only remembers. `broken` names jobs whose start fails."""
+    """`JobRunner` that only remembers. `broken` names jobs whose start fails."""
 
     broken: set[str] = field(default_factory=set)
     specs: dict[str, JobSpec] = field(default_factory=dict)
     statuses: dict[str, JobStatus] = field(default_factory=dict)
     written: dict[str, list[str]] = field(default_factory=dict)
+    stopped: Counter[str] = field(default_factory=Counter)  #: how often each was told to stop
 
     async def start(self, spec: JobSpec) -> None:
-        """See `Jobs.start`."""
+        """See `JobRunner.start`."""
         status = self.statuses.get(spec.name)
         if status is not None and status.state is not JobState.STOPPED:
             return
@@ -228,8 +197,9 @@ class FakeJobs:
         self.statuses[spec.name] = JobStatus(name=spec.name, state=JobState.RUNNING, pid=pid)
 
     async def stop(self, name: str) -> None:
-        """See `Jobs.stop`."""
+        """See `JobRunner.stop`."""
         status = self._status(name)
+        self.stopped[name] += 1
         self.statuses[name] = replace(status, state=JobState.STOPPED, pid=None, exit_code=0)
 
     async def list(self) -> tuple[JobStatus, ...]:

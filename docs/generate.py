@@ -4,11 +4,11 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from inspect import cleandoc
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
-import typer.main
 from fastapi import FastAPI
 
 from clusterkit.clock import SystemClock
@@ -19,7 +19,7 @@ from clusterkit.telemetry.metrics import Metrics
 from docs.ansible_reference import playbooks_page, roles_page, site_variables_page
 from docs.figures import page_with_figures
 from docs.tables import NOTE, table
-from hearth.__main__ import app as hearth_app
+from hearth.commands.app import app as hearth_app
 from hearth.settings import HearthSettings
 from llama_expert.app import expert_app
 from llama_expert.settings import LlamaExpertSettings
@@ -111,9 +111,8 @@ def settings_page() -> str:
 
 def cli_page() -> str:
     """Every command with its options."""
-    group = cast(click.Group, typer.main.get_command(hearth_app))
     parts = [NOTE, "# The `hearth` command\n"]
-    parts += [_command_text(name, command) for name, command in _commands(group, "hearth")]
+    parts += [_command_text(name, command) for name, command in _commands(hearth_app, "hearth")]
     parts.append(
         "Exit status: 0 all is well, 1 something is not as it should be, 2 the command line is wrong, "
         "3 Hearth is not running.\n"
@@ -123,20 +122,20 @@ def cli_page() -> str:
 
 def _commands(group: click.Group, prefix: str) -> Iterable[tuple[str, click.Command]]:
     for name, command in group.commands.items():
-        if isinstance(command, click.Group) or hasattr(command, "commands"):
-            yield from _commands(cast(click.Group, command), f"{prefix} {name}")
+        if isinstance(command, click.Group):
+            yield from _commands(command, f"{prefix} {name}")
         else:
             yield f"{prefix} {name}", command
 
 
 def _command_text(name: str, command: click.Command) -> str:
     cells = [
-        (f"`{_spelled(one)}`", getattr(one, "help", None) or "")
+        (f"`{_spelled(one)}`", getattr(one, "help", None) or "see above")
         for one in command.params
         if one.name != "help"
     ]
     arguments = table(("argument", "meaning"), cells) if cells else "No arguments.\n"
-    return f"## {name}\n\n{command.help}\n\n{arguments}"
+    return f"## {name}\n\n{cleandoc(command.help or '')}\n\n{arguments}"
 
 
 def _spelled(parameter: click.Parameter) -> str:

@@ -1,13 +1,10 @@
-"""What `hearth doctor` finds, and how it is shown."""
+"""What `hearth doctor` finds."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
-from hearth.console import console
+from hearth.tables import Cell, Report, Table, Tone
 
 
 class Verdict(StrEnum):
@@ -27,10 +24,6 @@ class Finding:
     detail: str
     remedy: str = ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """For programs."""
-        return asdict(self)
-
 
 def good(part: str, detail: str) -> Finding:
     """A part that is as it should be."""
@@ -42,18 +35,17 @@ def broken(part: str, detail: str, remedy: str) -> Finding:
     return Finding(part, Verdict.BROKEN, detail, remedy)
 
 
-def print_findings(findings: list[Finding]) -> None:
-    """The findings as a table, remedies included."""
+def findings_report(findings: Sequence[Finding]) -> Report:
+    """The findings, remedies included."""
     marks = {
-        Verdict.GOOD: Text("✓", "green"),
-        Verdict.DOUBTFUL: Text("!", "yellow"),
-        Verdict.BROKEN: Text("✗", "bold red"),
+        Verdict.GOOD: Cell("✓", Tone.GOOD),
+        Verdict.DOUBTFUL: Cell("!", Tone.DOUBTFUL),
+        Verdict.BROKEN: Cell("✗", Tone.BAD),
     }
-    table = Table(box=None, padding=(0, 1))
-    for heading in ("", "part", "found", "remedy"):
-        table.add_column(heading, overflow="fold")
-    for finding in findings:
-        table.add_row(
-            marks[finding.verdict], finding.part, Text(finding.detail), Text(finding.remedy, "bold")
-        )
-    console.print(table)
+    rows = [
+        (marks[finding.verdict], finding.part, finding.detail, Cell(finding.remedy, Tone.STRONG))
+        for finding in findings
+    ]
+    prose = frozenset({"part", "found", "remedy"})
+    table = Table("", ("", "part", "found", "remedy"), rows, prose=prose)
+    return Report(data=[asdict(finding) for finding in findings], tables=(table,))

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import BaseSettings
 
+from clusterkit.config.environment import DEFAULT_HOME
 from clusterkit.config.settings import settings_config
 
 
@@ -17,7 +18,7 @@ class HearthSettings(BaseSettings):
     model_config = settings_config("HEARTH_")
 
     home: Path = Field(
-        Path("~/.hearth").expanduser(),
+        DEFAULT_HOME,
         description="State folder: models, secrets, databases, logs and `hearth.toml` live under it.",
     )
     consul_url: str | None = Field(

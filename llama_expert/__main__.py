@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from clusterkit.clock import SystemClock
 from clusterkit.cluster.open_registry import open_registry
 from clusterkit.config.catalogue import Catalogue, ExpertSpec, ModelSpec, load_catalogue
-from clusterkit.config.settings import environment, load_settings
+from clusterkit.config.environment import environment
+from clusterkit.config.settings import load_settings
 from clusterkit.config.suggest import suggest
 from clusterkit.errors import SettingsError
 from clusterkit.http.guard import service_guard
@@ -22,19 +23,19 @@ from clusterkit.telemetry.logs import configure_logging
 from clusterkit.telemetry.metrics import Metrics
 from llama_expert.app import BASE_PATH, SERVICE, ExpertProxy, expert_app, expert_health, instances
 from llama_expert.choose import FileFacts
-from llama_expert.engines.engine import Engine, PythonEngine
+from llama_expert.engines.engine import ModelEngine, PythonEngine
 from llama_expert.engines.llama_server import LlamaServerEngine
 from llama_expert.memory import free_memory_mb
 from llama_expert.model_file import VerifiedHashes, inspect_models
+from llama_expert.model_servers import ModelServers, ServerOptions
 from llama_expert.settings import LlamaExpertSettings
-from llama_expert.supervisor import Running, Supervisor
 
 ENGINE_KEY = "llama_engine"  #: the token file that holds what model servers ask of us
 #: Seconds. The gateway in front has its own, shorter ones; these only end what hangs for good.
 DEADLINES = Deadlines(connect=2.0, first_byte=900.0, idle=300.0)
 
 
-def engine_of(settings: LlamaExpertSettings) -> Engine:
+def engine_of(settings: LlamaExpertSettings) -> ModelEngine:
     """The engine that the settings name. Raises `SettingsError`."""
     if settings.engine == "llama-server":
         binary = settings.llama_server_binary
@@ -61,8 +62,8 @@ def experts_of(settings: LlamaExpertSettings, catalogue: Catalogue) -> tuple[Exp
     )
 
 
-def make_supervisor(settings: LlamaExpertSettings, clock: SystemClock) -> Supervisor:
-    """The supervisor for `settings`. Raises `HearthError` when the catalogue or a setting is wrong."""
+def make_model_servers(settings: LlamaExpertSettings, clock: SystemClock) -> ModelServers:
+    """The servers for `settings`. Raises `HearthError` when the catalogue or a setting is wrong."""
     catalogue = load_catalogue(settings.models_file, settings.own_models)
     hashes = VerifiedHashes(settings.data_dir / "verified.json")
 
@@ -74,7 +75,7 @@ def make_supervisor(settings: LlamaExpertSettings, clock: SystemClock) -> Superv
         return max(0, measured - settings.reserve_mb)
 
     ensure_token(settings.own_secrets_dir, ENGINE_KEY)
-    running = Running(
+    options = ServerOptions(
         engine=engine_of(settings),
         environment=environment(),
         key_file=settings.own_secrets_dir / f"{ENGINE_KEY}.token",
@@ -85,29 +86,29 @@ def make_supervisor(settings: LlamaExpertSettings, clock: SystemClock) -> Superv
         rpc_memory_mb=settings.rpc_server_memory_mb * len(settings.rpc_servers),
     )
     experts = experts_of(settings, catalogue)
-    return Supervisor(experts, inspect=inspect, free_mb=free_mb, running=running, clock=clock)
+    return ModelServers(experts, inspect=inspect, free_mb=free_mb, options=options, clock=clock)
 
 
 async def serve_experts(settings: LlamaExpertSettings) -> None:
     """Serve until SIGTERM. Raises `HearthError` when the service cannot start."""
     clock = SystemClock()
-    supervisor = make_supervisor(settings, clock)
+    servers = make_model_servers(settings, clock)
     metrics = Metrics()
     pool = UpstreamPool(DEADLINES)
     key = ensure_token(settings.own_secrets_dir, ENGINE_KEY)
     proxy = ExpertProxy(
-        expert_app(supervisor, metrics), supervisor, pool=pool, key=key, metrics=metrics, clock=clock
+        expert_app(servers, metrics), servers, pool=pool, key=key, metrics=metrics, clock=clock
     )
     guarded = service_guard(proxy, service_token(settings, SERVICE), paths=(BASE_PATH,))
 
     async def health() -> Health:
-        return expert_health(supervisor)
+        return expert_health(servers)
 
     def announced(address: str, port: int) -> Sequence[Instance]:
-        return instances(supervisor, settings.instance_id, address, port)
+        return instances(servers, settings.instance_id, address, port)
 
     async with open_registry(settings, clock) as registry, asyncio.TaskGroup() as group:
-        supervising = group.create_task(supervisor.run(), name="supervise")
+        supervising = group.create_task(servers.run(), name="supervise")
         try:
             await serve(
                 guarded,

@@ -49,12 +49,9 @@ async def add_model(
     list of `expert` is not touched: pass the result to `prepend_own_model`. Raises `ModelFileError`,
     `ModelTooLargeError`, `InvalidModelError` (all `HearthError`); a refused file does not stay.
     """
-    remote = urlsplit(source).scheme in {"http", "https"}
-    local = _local(source)
-    origin = source if remote else local.as_uri()
-    filename = unquote(urlsplit(origin).path.rsplit("/", 1)[-1])
-    spec = _spec(name or model_name_from(filename), origin, filename, sha256)
+    spec = requested_model(source, sha256=sha256, name=name)
     destination = models_dir / spec.filename
+    local = spec.local_path
     room = free_mb - reserve_mb
     described: list[ModelSpec] = []
 
@@ -65,13 +62,37 @@ async def add_model(
         described.append(_describe(expert, spec, header, path, context, room))
 
     checks = Checks(sha256, check_size, check_model)
-    if remote:
+    if local is None:
         await download(source, destination, checks=checks, progress=progress)
     elif local == destination.absolute():
-        await asyncio.to_thread(check_file, destination, filename, checks)
+        await asyncio.to_thread(check_file, destination, spec.filename, checks)
     else:
         await copy_file(local, destination, checks=checks, progress=progress)
     return described[-1]
+
+
+def requested_model(source: str, *, sha256: str | None, name: str | None) -> ModelSpec:
+    """What `source`, a path or an http(s) address, would be listed as; its memory stands at 1 MB.
+
+    Raises `InvalidModelError`.
+    """
+    remote = urlsplit(source).scheme in {"http", "https"}
+    url = source if remote else Path(source).expanduser().absolute().as_uri()
+    filename = unquote(urlsplit(url).path.rsplit("/", 1)[-1])
+    return _spec(name or model_name_from(filename), url, filename, sha256)
+
+
+def is_in_place(requested: ModelSpec, listed: ModelSpec, models_dir: Path) -> bool:
+    """Whether the entry `listed` is what is `requested`, and its file is whole. Blocks: reads the file.
+
+    A person's file that has changed since it was copied is another one; an address is not asked again.
+    """
+    if (listed.name, listed.url, listed.filename) != (requested.name, requested.url, requested.filename):
+        return False
+    if listed.sha256 is None or requested.sha256 not in (None, listed.sha256):
+        return False
+    copies = {models_dir / listed.filename, requested.local_path or models_dir / listed.filename}
+    return all(copy.is_file() and sha256_of(copy) == listed.sha256 for copy in copies)
 
 
 def model_name_from(filename: str) -> str:
@@ -79,18 +100,14 @@ def model_name_from(filename: str) -> str:
     return re.sub(r"\.gguf$", "", filename, flags=re.IGNORECASE).lower()
 
 
-def _local(source: str) -> Path:
-    return Path(source).expanduser().absolute()
-
-
 def _spec(name: str, url: str, filename: str, sha256: str | None) -> ModelSpec:
     try:
         return ModelSpec(name=name, url=url, filename=filename, memory_mb=1, sha256=sha256)
     except ValidationError as error:
         first = error.errors()[0]
-        what, found = first["loc"][-1], first["input"]
+        field, value = first["loc"][-1], first["input"]
         problem = str(first["msg"]).removeprefix("Value error, ")
-        raise InvalidModelError(f"{what} {found!r}: {problem}") from error
+        raise InvalidModelError(f"{field} {value!r}: {problem}") from error
 
 
 def _describe(
@@ -98,8 +115,8 @@ def _describe(
 ) -> ModelSpec:
     kind = header.metadata.get("general.type")
     if kind not in MODEL_TYPES or not header.tensor_count:
-        said = f"a GGUF of type {kind!r}" if kind not in MODEL_TYPES else "a GGUF without weights"
-        raise InvalidModelError(f"{spec.filename} is {said}, not a language model")
+        kind_of_file = f"a GGUF of type {kind!r}" if kind not in MODEL_TYPES else "a GGUF without weights"
+        raise InvalidModelError(f"{spec.filename} is {kind_of_file}, not a language model")
     size = path.stat().st_size
     estimate = estimate_memory_mb(header, size, context)
     described = spec.model_copy(update={"memory_mb": estimate, "sha256": spec.sha256 or sha256_of(path)})

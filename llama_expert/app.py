@@ -11,8 +11,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clusterkit.clock import Clock
 from clusterkit.config.catalogue import SERVICE_PREFIX
-from clusterkit.http.answers import Headers, send_error
+from clusterkit.http.answers import send_error
 from clusterkit.http.control_app import control_app
+from clusterkit.http.headers import Headers
 from clusterkit.http.health import Check, Health
 from clusterkit.http.openai_wire import CLIENT_LEFT, ApiError
 from clusterkit.http.request_body import MAX_BODY_BYTES, read_body
@@ -22,8 +23,8 @@ from clusterkit.proxy.forward import forward, upstream_failure
 from clusterkit.proxy.upstream import UpstreamPool
 from clusterkit.telemetry.metrics import Metrics, exemplar
 from clusterkit.telemetry.tracing import child_traceparent
+from llama_expert.model_servers import ExpertState, ModelServers
 from llama_expert.server_process import ModelServer
-from llama_expert.supervisor import ExpertState, Supervisor
 
 SERVICE = "llama_expert"
 BASE_PATH = "/experts"
@@ -40,7 +41,7 @@ class ExpertProxy:
     def __init__(
         self,
         control: ASGIApp,
-        supervisor: Supervisor,
+        servers: ModelServers,
         *,
         pool: UpstreamPool,
         key: str,
@@ -48,7 +49,7 @@ class ExpertProxy:
         clock: Clock,
     ) -> None:
         """`key` is what the model servers ask for."""
-        self._control, self._supervisor, self._pool, self._clock = control, supervisor, pool, clock
+        self._control, self._servers, self._pool, self._clock = control, servers, pool, clock
         self._authorization = b"Bearer " + key.encode()
         self._seconds = metrics.histogram(
             "hearth_expert_request_seconds", "Time to serve a request to an expert.", ("expert", "status")
@@ -56,15 +57,15 @@ class ExpertProxy:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        found = _PROXIED.fullmatch(scope["path"]) if scope["type"] == "http" else None
-        if found is None:
+        match = _PROXIED.fullmatch(scope["path"]) if scope["type"] == "http" else None
+        if match is None:
             await self._control(scope, receive, send)
             return
         began = self._clock.monotonic()
-        state = self._state(found["expert"])
+        state = self._state(match["expert"])
         status = 500
         try:
-            status = await self._answer(state, found, scope, receive, send)
+            status = await self._answer(state, match, scope, receive, send)
         except ApiError as error:
             status = error.status
             await send_error(send, error)
@@ -73,23 +74,23 @@ class ExpertProxy:
 
     def _state(self, expert: str) -> ExpertState | None:
         try:
-            return self._supervisor.state(expert)
+            return self._servers.state(expert)
         except KeyError:
             return None
 
     async def _answer(
-        self, state: ExpertState | None, found: re.Match[str], scope: Scope, receive: Receive, send: Send
+        self, state: ExpertState | None, match: re.Match[str], scope: Scope, receive: Receive, send: Send
     ) -> int:
         if state is None:
-            known = ", ".join(one.expert for one in self._supervisor.states)
-            message = f"There is no expert {found['expert']!r} here (here are: {known})."
+            served = ", ".join(one.expert for one in self._servers.states)
+            message = f"There is no expert {match['expert']!r} here (here are: {served})."
             raise ApiError(message, status=404, code="unknown_expert")
         if state.server is None:
             raise _not_ready(state)
         body = await read_body(scope, receive, MAX_BODY_BYTES)
         if body is None:
             return CLIENT_LEFT
-        request = self._request(state.server, found["path"], scope, body)
+        request = self._request(state.server, match["path"], scope, body)
         try:
             done = await forward(self._pool, request, receive, send)
         except UpstreamError as error:
@@ -100,7 +101,7 @@ class ExpertProxy:
         # A model server that went away before it said anything is being restarted already.
         gone = isinstance(error, UpstreamBroken) and not error.started
         if gone or error.nothing_sent:
-            return _not_ready(self._supervisor.state(state.expert))
+            return _not_ready(self._servers.state(state.expert))
         return upstream_failure(error)
 
     def _request(self, server: ModelServer, path: str, scope: Scope, body: bytes) -> UpstreamRequest:
@@ -126,30 +127,30 @@ class ExpertProxy:
         log.info("expert_request", expert=expert, model=model, status=status, ms=round(seconds * 1000, 2))
 
 
-def expert_app(supervisor: Supervisor, metrics: Metrics) -> FastAPI:
+def expert_app(servers: ModelServers, metrics: Metrics) -> FastAPI:
     """`/health`, `/metrics` and `GET /experts`."""
 
     async def health() -> Health:
-        return expert_health(supervisor)
+        return expert_health(servers)
 
     app = control_app(SERVICE, health=health, metrics=metrics)
 
     @app.get(BASE_PATH, tags=["experts"])
     async def get_experts() -> dict[str, list[dict[str, Any]]]:
         """Every expert served here: its active model, and why the models before it were refused."""
-        return {"experts": [describe(state) for state in supervisor.states]}
+        return {"experts": [expert_data(state) for state in servers.states]}
 
     return app
 
 
-def expert_health(supervisor: Supervisor) -> Health:
+def expert_health(servers: ModelServers) -> Health:
     """Healthy when every expert is served; says by which model."""
-    states = supervisor.states
+    states = servers.states
     checks = tuple(Check(f"expert {state.expert}", state.ready, state.detail) for state in states)
     return Health(checks, {"models": {state.expert: state.model for state in states if state.ready}})
 
 
-def describe(state: ExpertState) -> dict[str, Any]:
+def expert_data(state: ExpertState) -> dict[str, Any]:
     """One expert as `GET /experts` shows it."""
     server = state.server
     return {
@@ -164,7 +165,7 @@ def describe(state: ExpertState) -> dict[str, Any]:
     }
 
 
-def instances(supervisor: Supervisor, own_id: str, address: str, port: int) -> tuple[Instance, ...]:
+def instances(servers: ModelServers, own_id: str, address: str, port: int) -> tuple[Instance, ...]:
     """What to announce: every expert as a service of its own, with its own health and active model."""
     return tuple(
         Instance(
@@ -177,7 +178,7 @@ def instances(supervisor: Supervisor, own_id: str, address: str, port: int) -> t
             detail=state.detail,
             meta=_meta(state),
         )
-        for state in supervisor.states
+        for state in servers.states
     )
 
 
@@ -185,8 +186,8 @@ def _meta(state: ExpertState) -> Mapping[str, str]:
     if state.spec is None or not state.ready:
         return {}
     spec = state.spec
-    told = {"model": spec.name, "tools": str(spec.tools).lower(), "context": str(state.context)}
-    return told if spec.package is None else {**told, "built_in": "true"}
+    meta = {"model": spec.name, "tools": str(spec.tools).lower(), "context": str(state.context)}
+    return meta if spec.package is None else {**meta, "built_in": "true"}
 
 
 def _not_ready(state: ExpertState) -> ApiError:

@@ -83,16 +83,20 @@ def choose(
     have now, which they keep unless it failed. `free_mb` counts the memory of running servers as free.
     `pool_mb` is what other hosts lend; one model at most is split over them.
     """
-    kept = {name: given for name, given in running.items() if given.model and given.path not in failed}
+    kept = {
+        name: assignment
+        for name, assignment in running.items()
+        if assignment.model and assignment.path not in failed
+    }
     usable = {expert.name: _usable(expert, facts, failed) for expert in experts}
     loaded: set[str] = set()
     left = free_mb
-    for given in kept.values():
-        if given.model is not None and given.path not in loaded:
-            loaded.add(given.path)
-            left -= needed_mb(given.model, facts.get(given.model, FileFacts()))
-    pool = 0 if any(given.split for given in kept.values()) else pool_mb
-    assignments = []
+    for assignment in kept.values():
+        if assignment.model is not None and assignment.path not in loaded:
+            loaded.add(assignment.path)
+            left -= needed_mb(assignment.model, facts.get(assignment.model, FileFacts()))
+    pool = 0 if any(assignment.split for assignment in kept.values()) else pool_mb
+    assignments: list[Assignment] = []
     for index, expert in enumerate(experts):
         if expert.name in kept:
             assignments.append(kept[expert.name])
@@ -115,10 +119,9 @@ def choose(
 def _usable(
     expert: ExpertSpec, facts: Mapping[ModelSpec, FileFacts], failed: Mapping[str, str]
 ) -> list[_Candidate]:
-    known = [(model, facts[model]) for model in expert.models]
     return [
         _Candidate(model, fact.path, needed_mb(model, fact))
-        for model, fact in known
+        for model, fact in ((model, facts[model]) for model in expert.models)
         if fact.reason is None and fact.path not in failed
     ]
 
@@ -140,8 +143,10 @@ def _pick(
             return candidate, unfit
         if left < cost <= left - held_back + pool:
             return candidate, unfit
-        said = f"needs {cost} MB, {max(0, left)} MB free" + (f" and {pool} MB lent" if pool else "")
-        unfit[candidate.model] = f"{said} ({held_back} MB of it for other experts)" if held_back else said
+        shortage = f"needs {cost} MB, {max(0, left)} MB free" + (f" and {pool} MB lent" if pool else "")
+        unfit[candidate.model] = (
+            f"{shortage} ({held_back} MB of it for other experts)" if held_back else shortage
+        )
     return None, unfit
 
 

@@ -76,8 +76,8 @@ async def _chunks(file: BinaryIO) -> AsyncIterator[bytes]:
 async def _fetch(http: httpx.AsyncClient, url: str, part: PartFile, checks: Checks) -> None:
     """One connection's worth of download; a stale start is given up and fetched anew."""
     resumable = part.resumable(url)
-    have, known = resumable or (0, None)
-    if known is not None and known.total == have:
+    have, earlier = resumable or (0, None)
+    if earlier is not None and earlier.total == have:
         return
     headers = {"accept-encoding": "identity"}
     if have:
@@ -86,7 +86,7 @@ async def _fetch(http: httpx.AsyncClient, url: str, part: PartFile, checks: Chec
         _check_answer(url, response)
         origin = _origin(url, response)
         continues = response.status_code == httpx.codes.PARTIAL_CONTENT
-        changed = continues and (origin != known or _range_start(response) != have)
+        changed = continues and (origin != earlier or _range_start(response) != have)
         if not changed and response.status_code != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             if origin.total is not None:
                 checks.size(origin.total)

@@ -37,7 +37,7 @@ _BLOCKS = {
     34: (256, 54), 35: (256, 66), 39: (32, 17),
 }  # fmt: skip
 
-Value = int | float | bool | str | tuple[int, ...] | None
+MetadataValue = int | float | bool | str | tuple[int, ...] | None
 
 
 class GgufError(HearthError):
@@ -58,7 +58,7 @@ class GgufHeader:
 
     version: int
     tensor_count: int
-    metadata: Mapping[str, Value]  #: None for arrays that were not kept
+    metadata: Mapping[str, MetadataValue]  #: None for arrays that were not kept
     minimum_size: int  #: bytes the whole file must have
 
 
@@ -77,7 +77,7 @@ def parse_header(file: BinaryIO, size: int, source: str) -> GgufHeader:
     if version not in VERSIONS:
         raise GgufError(f"{source}: GGUF version {version} is not supported (supported: 2, 3)")
     tensor_count, entry_count = reader.integer("<Q"), reader.integer("<Q")
-    metadata: dict[str, Value] = {}
+    metadata: dict[str, MetadataValue] = {}
     for _ in range(entry_count):
         key = reader.string(MAX_NAME)
         metadata[key] = reader.value(reader.integer("<I"))
@@ -101,7 +101,7 @@ def estimate_memory_mb(header: GgufHeader, size: int, context: int) -> int:
     """
     architecture = header.metadata.get("general.architecture")
 
-    def figure(name: str) -> Value:
+    def figure(name: str) -> MetadataValue:
         return header.metadata.get(f"{architecture}.{name}")
 
     layers, heads, width = (
@@ -116,7 +116,7 @@ def estimate_memory_mb(header: GgufHeader, size: int, context: int) -> int:
     return math.ceil((size + cache) / MEBIBYTE) + OVERHEAD_MB
 
 
-def _number(value: Value) -> int:
+def _number(value: MetadataValue) -> int:
     if isinstance(value, tuple):
         return max(value, default=0)
     return value if isinstance(value, int) else 0
@@ -147,7 +147,7 @@ class _Reader:
             )
         return self.take(length).decode("utf-8", errors="replace")
 
-    def value(self, kind: int, depth: int = 0) -> Value:
+    def value(self, kind: int, depth: int = 0) -> MetadataValue:
         if kind in _SCALARS:
             return self._scalar(_SCALARS[kind])
         if kind == _STRING:

@@ -21,8 +21,8 @@ def find_model(spec: ModelSpec, models_dir: Path) -> Path | None:
         places.append(spec.local_path)
     if spec.package is not None:
         # find_spec does not run the package: importing it could pull in anything.
-        found = importlib.util.find_spec(spec.package)
-        folders = found.submodule_search_locations if found else None
+        package = importlib.util.find_spec(spec.package)
+        folders = package.submodule_search_locations if package else None
         places += [Path(folder) / spec.filename for folder in folders or ()]
     return next((place for place in places if place.is_file()), None)
 
@@ -75,24 +75,24 @@ class VerifiedHashes:
         """The hash of `path`. Blocks; raises OSError when it cannot be read."""
         state = path.stat()
         stamp = [state.st_size, state.st_mtime_ns]
-        known = self._read()
-        entry = known.get(str(path))
+        hashes = self._read()
+        entry = hashes.get(str(path))
         if isinstance(entry, list) and entry[:2] == stamp and len(entry) == 3 and isinstance(entry[2], str):
             return entry[2]
         digest = sha256_of(path)
         with contextlib.suppress(OSError):  # a full disk must not make a good model unusable
-            self._write({**known, str(path): [*stamp, digest]})
+            self._write({**hashes, str(path): [*stamp, digest]})
         return digest
 
     def _read(self) -> dict[str, object]:
         try:
-            known = orjson.loads(self._path.read_bytes())
+            hashes = orjson.loads(self._path.read_bytes())
         except (OSError, orjson.JSONDecodeError):
             return {}
-        return known if isinstance(known, dict) else {}
+        return hashes if isinstance(hashes, dict) else {}
 
-    def _write(self, known: dict[str, object]) -> None:
-        content = orjson.dumps(known, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
+    def _write(self, hashes: dict[str, object]) -> None:
+        content = orjson.dumps(hashes, option=orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS)
         write_whole(self._path, content, mode=0o600)
 
 

@@ -15,7 +15,7 @@ import structlog
 
 from clusterkit.clock import Clock
 from clusterkit.errors import HearthError
-from llama_expert.engines.engine import Engine, Launch, announced_url
+from llama_expert.engines.engine import Launch, ModelEngine, announced_url
 
 POLL_SECONDS = 0.05  #: between two looks at a server that is still loading
 HEALTH_TIMEOUT_SECONDS = 2.0
@@ -49,7 +49,7 @@ class ModelServer:
 
 @asynccontextmanager
 async def model_server(
-    engine: Engine, launch: Launch, *, environment: Mapping[str, str], load_timeout: float, clock: Clock
+    engine: ModelEngine, launch: Launch, *, environment: Mapping[str, str], load_timeout: float, clock: Clock
 ) -> AsyncIterator[ModelServer]:
     """Start a model server and wait until its `/health` says that it is ready; end it on the way out.
 
@@ -63,12 +63,12 @@ async def model_server(
             async with asyncio.timeout(load_timeout):
                 url = await _until_ready(engine, launch, process, output, clock)
         except TimeoutError as error:
-            said = f"{launch.alias} was not ready after {load_timeout:g} s"
-            raise ModelDidNotLoadError(output.after(said)) from error
+            problem = f"{launch.alias} was not ready after {load_timeout:g} s"
+            raise ModelDidNotLoadError(output.after(problem)) from error
         if url is None:
             await asyncio.wait({reading}, timeout=DRAIN_SECONDS)
-            said = f"{launch.alias}: the model server ended with status {process.returncode}"
-            raise ModelDidNotLoadError(output.after(said))
+            problem = f"{launch.alias}: the model server ended with status {process.returncode}"
+            raise ModelDidNotLoadError(output.after(problem))
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
@@ -87,7 +87,7 @@ def free_port() -> int:
 
 
 async def _spawn(
-    engine: Engine, launch: Launch, environment: Mapping[str, str]
+    engine: ModelEngine, launch: Launch, environment: Mapping[str, str]
 ) -> asyncio.subprocess.Process:
     try:
         return await asyncio.create_subprocess_exec(
@@ -100,12 +100,12 @@ async def _spawn(
             start_new_session=True,
         )
     except OSError as error:
-        said = f"{launch.alias}: its server cannot be started: {error.filename or ''} {error.strerror}"
-        raise ModelDidNotLoadError(said) from error
+        problem = f"{launch.alias}: its server cannot be started: {error.filename or ''} {error.strerror}"
+        raise ModelDidNotLoadError(problem) from error
 
 
 async def _until_ready(
-    engine: Engine, launch: Launch, process: asyncio.subprocess.Process, output: "_Output", clock: Clock
+    engine: ModelEngine, launch: Launch, process: asyncio.subprocess.Process, output: "_Output", clock: Clock
 ) -> str | None:
     """The server's URL once it is ready; None when it ended before that."""
     async with httpx.AsyncClient(timeout=HEALTH_TIMEOUT_SECONDS, trust_env=False) as client:
@@ -156,9 +156,9 @@ class _Output:
                 self._take(line.decode("utf-8", "replace").rstrip())
         self._take(held.decode("utf-8", "replace").rstrip())
 
-    def after(self, said: str) -> str:
-        """`said`, followed by the last lines."""
-        return f"{said}; it said: {' | '.join(self._last)}" if self._last else said
+    def after(self, problem: str) -> str:
+        """`problem`, followed by the last lines."""
+        return f"{problem}; it said: {' | '.join(self._last)}" if self._last else problem
 
     def _take(self, line: str) -> None:
         url = announced_url(line)

@@ -13,7 +13,8 @@ from prometheus_client import Histogram
 from starlette.types import Receive, Scope, Send
 
 from clusterkit.clock import Clock
-from clusterkit.http.answers import Headers, send_answer, send_error
+from clusterkit.http.answers import send_answer, send_error
+from clusterkit.http.headers import Headers
 from clusterkit.http.openai_wire import CLIENT_LEFT, ApiError
 from clusterkit.http.request_body import read_body
 from clusterkit.proxy.exchange import UpstreamError, UpstreamRequest

@@ -1,9 +1,9 @@
 """What the agent can be told, by environment variables that start with `PIPECATAPP_`."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, model_validator
+from pydantic import AfterValidator, Field, SecretStr
 
 from clusterkit.config.settings import ServiceSettings, settings_config
 from clusterkit.errors import StorageError
@@ -11,13 +11,6 @@ from clusterkit.storage.urls import database_url, sqlite_url
 
 SERVICE = "pipecatapp"  #: the agent's own name in the registry, and whose token its callers present
 GATEWAY_TOKEN = "moe_gateway"  #: whose token the gateway asks for
-
-
-def _one_word(value: str | SecretStr) -> str | SecretStr:
-    text = value.get_secret_value() if isinstance(value, SecretStr) else value
-    if not text.isprintable() or len(text.split()) != 1:
-        raise ValueError("should be one word of printable characters")
-    return value
 
 
 def _is_database_url(value: SecretStr) -> SecretStr:
@@ -28,8 +21,6 @@ def _is_database_url(value: SecretStr) -> SecretStr:
     return value
 
 
-Word = Annotated[str, AfterValidator(_one_word)]
-SecretWord = Annotated[SecretStr, AfterValidator(_one_word)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_is_database_url)]  #: may hold a password
 
 
@@ -70,27 +61,6 @@ class PipecatappSettings(ServiceSettings):
         "production", description="What kind of installation this is; told by `/health`."
     )
     debug_mode: bool = Field(False, description="Log at debug level, whatever LOG_LEVEL says.")
-    supervisor_check_interval: float = Field(
-        60.0,
-        gt=0,
-        allow_inf_nan=False,
-        description="Seconds between looks at what should run or be cleaned up.",
-    )
-    anthropic_api_key: SecretWord | None = Field(None, description="Key of a hosted model provider.")
-    google_client_id: Word | None = Field(None, description="OAuth client for signing in with Google.")
-    google_client_secret: SecretWord | None = Field(None, description="Secret of that OAuth client.")
-    system_secret_key: SecretWord | None = Field(
-        None, min_length=32, description="Key that signs browser sessions."
-    )
-
-    @model_validator(mode="after")
-    def _oauth_is_whole(self) -> Self:
-        if (self.google_client_id is None) != (self.google_client_secret is None):
-            raise ValueError(
-                "PIPECATAPP_GOOGLE_CLIENT_ID and PIPECATAPP_GOOGLE_CLIENT_SECRET go together; "
-                "set both or none"
-            )
-        return self
 
     @property
     def effective_log_level(self) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 
 ROOT = Path(__file__).resolve().parents[1]
 

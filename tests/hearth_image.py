@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from tests.lab.image import CA_BUNDLE, ensure_image
 
 AUTHORITIES = Path("/usr/share/ca-certificates")

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from tests.servers.free_ports import free_ports
 
 

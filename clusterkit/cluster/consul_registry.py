@@ -16,11 +16,9 @@ import structlog
 from clusterkit.clock import Clock
 from clusterkit.cluster.agent_http import AgentAccess, NotFoundError, UnreachableError, Wait
 from clusterkit.cluster.consul import CatalogService, CheckStatus, Consul, ServiceCheck
-from clusterkit.cluster.consul_locks import ConsulLocks
 from clusterkit.ports.registry import Instance
 
 TAG = "hearth"
-KEY_PREFIX = "hearth/"  #: before every key; policies give services these keys and no others
 FORGOTTEN_AFTER = "10m"  #: instances that announced themselves and fell silent for so long are removed
 WAKE_SECONDS = 0.1  #: least time between two news of a change; a storm of them is told as one
 SETTLE_SECONDS = 5.0  #: what the agent gets to pass an announcement on to the servers
@@ -58,7 +56,6 @@ class ConsulRegistry:
         """Nothing is contacted yet."""
         self._upstreams = upstreams or {}
         self._consul, self._clock, self._announce = Consul(access), clock, announce
-        self._locks = ConsulLocks(self._consul, KEY_PREFIX)
         self._announced: dict[str, _Announced] = {}
         self._remembered: dict[str | None, tuple[float, tuple[Instance, ...]]] = {}
         self._seen = 0  #: index of the last list of services
@@ -243,28 +240,6 @@ class ConsulRegistry:
 
     async def _checks_index(self, wait: Wait | None) -> int:
         return (await self._consul.checks(wait=wait)).index
-
-    # --- keys and locks -----------------------------------------------------------------------------
-    async def kv_get(self, key: str) -> str | None:
-        """See `Registry.kv_get`."""
-        entry = await self._consul.kv_get(f"{KEY_PREFIX}{key}")
-        return None if entry is None else entry.value
-
-    async def kv_put(self, key: str, value: str) -> None:
-        """See `Registry.kv_put`."""
-        await self._consul.kv_put(f"{KEY_PREFIX}{key}", value)
-
-    async def kv_delete(self, key: str) -> None:
-        """See `Registry.kv_delete`."""
-        await self._consul.kv_delete(f"{KEY_PREFIX}{key}")
-
-    async def acquire_lock(self, name: str, owner: str, *, ttl: float) -> bool:
-        """See `Registry.acquire_lock`; a lock that is not renewed may hold for twice its ttl."""
-        return await self._locks.acquire(name, owner, ttl=ttl)
-
-    async def release_lock(self, name: str, owner: str) -> None:
-        """See `Registry.release_lock`."""
-        await self._locks.release(name, owner)
 
 
 def _check_id(instance_id: str) -> str:

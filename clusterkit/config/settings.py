@@ -1,4 +1,4 @@
-"""Typed settings, read once at the edge: the only place that looks at the environment.
+"""Typed settings, read once at the edge.
 
 Every deployable has one settings class whose variables start with the deployable's own name
 (`MOE_GATEWAY_PORT`). An environment file named by `<PREFIX>ENV_FILE` is read first; real variables
@@ -6,7 +6,6 @@ win over it.
 """
 
 import ipaddress
-import os
 import secrets
 from collections.abc import Mapping
 from functools import lru_cache
@@ -18,6 +17,7 @@ from pydantic import Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from clusterkit.config.environment import DEFAULT_HOME, environment
 from clusterkit.config.yaml_file import describe_problem
 from clusterkit.errors import SettingsError
 
@@ -43,7 +43,7 @@ class ServiceSettings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; loopback unless told otherwise.")
     port: int = Field(0, ge=0, le=65535, description="TCP port to listen on; 0 takes any free one.")
     home: Path = Field(
-        Path("~/.hearth").expanduser(),
+        DEFAULT_HOME,
         description="State folder of this Hearth: registry, secrets, databases and logs live under it.",
     )
     secrets_dir: Path = Field(
@@ -129,11 +129,6 @@ def address_and_port(text: str) -> tuple[str, int]:
     """The two parts of an `AddressPort`."""
     address, _, port = text.rpartition(":")
     return address.strip("[]"), int(port)
-
-
-def environment() -> dict[str, str]:
-    """A copy of this process's environment, for handing on to a child."""
-    return dict(os.environ)  # noqa: TID251 - the one reader
 
 
 def load_settings(cls: type[Settings], **overrides: Any) -> Settings:

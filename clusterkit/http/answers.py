@@ -1,12 +1,9 @@
 """Whole answers of raw ASGI applications."""
 
-from collections.abc import Sequence
-
 from starlette.types import Send
 
+from clusterkit.http.headers import Headers
 from clusterkit.http.openai_wire import ApiError
-
-Headers = Sequence[tuple[bytes, bytes]]  #: names in lower case, as ASGI has them
 
 
 async def send_answer(send: Send, status: int, headers: Headers, body: bytes) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from clusterkit.config.settings import is_loopback
-from clusterkit.http.answers import Headers, send_error
+from clusterkit.http.answers import send_error
+from clusterkit.http.headers import Headers
 from clusterkit.http.openai_wire import ApiError
 from clusterkit.http.origin_guard import host_name
 from clusterkit.http.principal import (

@@ -1,6 +1,7 @@
-"""The jobs port: start, stop, list, logs of long-running programs.
+"""The jobs port: list and logs of long-running programs, and, where they are ours to run, start and stop.
 
-`LocalJobs` (child processes of one machine) and, in a cluster, a Nomad-backed one implement it.
+`LocalJobs` (child processes of one machine) does all of it. In a cluster Nomad runs what playbooks submit,
+and `NomadJobs` tells of it.
 """
 
 from collections.abc import Mapping
@@ -46,6 +47,18 @@ class JobStatus:
 
 
 class Jobs(Protocol):
+    """Tells of programs that somebody keeps running."""
+
+    async def list(self) -> tuple[JobStatus, ...]:
+        """All jobs ever started here, by name."""
+        ...
+
+    async def logs(self, name: str, *, lines: int) -> tuple[str, ...]:
+        """The last `lines` lines that the job wrote. Raises `JobError`."""
+        ...
+
+
+class JobRunner(Jobs, Protocol):
     """Starts and stops programs and keeps them running in between."""
 
     async def start(self, spec: JobSpec) -> None:
@@ -54,12 +67,4 @@ class Jobs(Protocol):
 
     async def stop(self, name: str) -> None:
         """End a job and everything it started; returns when it is gone. Raises `JobError`."""
-        ...
-
-    async def list(self) -> tuple[JobStatus, ...]:
-        """All jobs ever started here, by name."""
-        ...
-
-    async def logs(self, name: str, *, lines: int) -> tuple[str, ...]:
-        """The last `lines` lines that the job wrote. Raises `JobError`."""
         ...

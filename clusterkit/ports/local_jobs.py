@@ -52,7 +52,7 @@ class _Job:
 
 
 class LocalJobs:
-    """`Jobs` as child processes. Use as an async context manager: leaving it stops them all.
+    """`JobRunner` with child processes. Use as an async context manager: leaving it stops them all.
 
     Children get SIGTERM from the kernel when this process dies without a word (`kill -9`), by way of
     util-linux's `setpriv --pdeathsig`.
@@ -71,14 +71,18 @@ class LocalJobs:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop every job, all at once."""
+        """Stop every job."""
+        await self.stop_all()
+
+    async def stop_all(self) -> None:
+        """Stop every job, all at once; returns when they are gone."""
         running = [name for name, job in self._jobs.items() if not job.stopped]
         await asyncio.gather(*(self.stop(name) for name in running))
 
     async def start(self, spec: JobSpec) -> None:
-        """See `Jobs.start`."""
-        job = self._jobs.get(spec.name)
-        if job is not None and not job.stopped:
+        """See `JobRunner.start`."""
+        running = self._jobs.get(spec.name)
+        if running is not None and not running.stopped:
             return
         if shutil.which(spec.command[0]) is None:
             raise JobError(f"job {spec.name!r}: there is no program {spec.command[0]!r}")
@@ -91,7 +95,7 @@ class LocalJobs:
             raise JobError(f"job {spec.name!r} cannot be started: {keeper.exception()}")
 
     async def stop(self, name: str) -> None:
-        """See `Jobs.stop`."""
+        """See `JobRunner.stop`."""
         job = self._job(name)
         job.stopped = True
         job.keeper.cancel()

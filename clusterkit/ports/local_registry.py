@@ -39,16 +39,6 @@ _instances = sa.Table(
 _changes = sa.Table(
     "changes", _metadata, sa.Column("only", sa.Integer, primary_key=True), sa.Column("n", sa.Integer)
 )
-_kv = sa.Table(
-    "kv", _metadata, sa.Column("key", sa.Text, primary_key=True), sa.Column("value", sa.Text, nullable=False)
-)
-_locks = sa.Table(
-    "locks",
-    _metadata,
-    sa.Column("name", sa.Text, primary_key=True),
-    sa.Column("owner", sa.Text, nullable=False),
-    sa.Column("due", sa.Float, nullable=False),
-)
 
 
 class LocalRegistry:
@@ -154,41 +144,6 @@ class LocalRegistry:
     def _lapsed(self) -> sa.ColumnElement[bool]:
         return sa.and_(_instances.c.healthy, _instances.c.due < self._clock.monotonic())
 
-    async def kv_get(self, key: str) -> str | None:
-        """See `Registry.kv_get`."""
-        query = sa.select(_kv.c.value).where(_kv.c.key == key)
-        return await self._database.read(lambda connection: connection.execute(query).scalar_one_or_none())
-
-    async def kv_put(self, key: str, value: str) -> None:
-        """See `Registry.kv_put`."""
-        row = insert(_kv).values(key=key, value=value)
-        row = row.on_conflict_do_update(index_elements=["key"], set_={"value": value})
-        await self._database.write(lambda connection: _discard(connection.execute(row)))
-
-    async def kv_delete(self, key: str) -> None:
-        """See `Registry.kv_delete`."""
-        gone = _kv.delete().where(_kv.c.key == key)
-        await self._database.write(lambda connection: _discard(connection.execute(gone)))
-
-    async def acquire_lock(self, name: str, owner: str, *, ttl: float) -> bool:
-        """See `Registry.acquire_lock`."""
-        now = self._clock.monotonic()
-
-        def work(connection: Connection) -> bool:
-            row = insert(_locks).values(name=name, owner=owner, due=now + ttl)
-            free = sa.or_(_locks.c.owner == owner, _locks.c.due < now)
-            row = row.on_conflict_do_update(
-                index_elements=["name"], set_={"owner": owner, "due": now + ttl}, where=free
-            )
-            return bool(connection.execute(row).rowcount)
-
-        return await self._database.write(work)
-
-    async def release_lock(self, name: str, owner: str) -> None:
-        """See `Registry.release_lock`."""
-        mine = _locks.delete().where(_locks.c.name == name, _locks.c.owner == owner)
-        await self._database.write(lambda connection: _discard(connection.execute(mine)))
-
 
 def _create(connection: Connection) -> None:
     _metadata.create_all(connection)
@@ -197,10 +152,6 @@ def _create(connection: Connection) -> None:
 
 def _bump(connection: Connection) -> None:
     connection.execute(_changes.update().values(n=_changes.c.n + 1))
-
-
-def _discard(_: object) -> None:
-    return None
 
 
 def _instance(row: Any, now: float) -> Instance:

@@ -1,4 +1,4 @@
-"""The registry port: who is there and healthy, small key-value, locks.
+"""The registry port: who is there and healthy.
 
 `LocalRegistry` (one machine) and, in a cluster, a Consul-backed one implement it; callers cannot tell.
 """
@@ -54,24 +54,4 @@ class Registry(Protocol):
 
         Returns the present index; index 0 returns at once. A lapsed heartbeat counts as a change.
         """
-        ...
-
-    async def kv_get(self, key: str) -> str | None:
-        """The value of `key`, or None."""
-        ...
-
-    async def kv_put(self, key: str, value: str) -> None:
-        """Set `key`."""
-        ...
-
-    async def kv_delete(self, key: str) -> None:
-        """Forget `key`; an unknown one is ignored."""
-        ...
-
-    async def acquire_lock(self, name: str, owner: str, *, ttl: float) -> bool:
-        """Take or renew the lock for `ttl` seconds; False when another owner holds it."""
-        ...
-
-    async def release_lock(self, name: str, owner: str) -> None:
-        """Give the lock back if `owner` holds it."""
         ...

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from clusterkit.errors import HearthError
-from clusterkit.http.answers import Headers
+from clusterkit.http.headers import Headers
 
 ExchangePhase = Literal["connect", "first_byte", "idle", "consumer"]
 
@@ -157,6 +157,13 @@ class UpstreamResponse:
         if not self._complete:
             self._connection.resume()
         return data
+
+    async def read_all(self) -> bytes:
+        """What is left of the body, to its end. Raises as `read` does."""
+        parts = []
+        while part := await self.read():
+            parts.append(part)
+        return b"".join(parts)
 
     def abort(self) -> None:
         """Close the connection at once, unless the answer is already whole. The upstream stops working."""

@@ -12,7 +12,7 @@ from typing import Literal
 import orjson
 from starlette.types import Message, Receive, Send
 
-from clusterkit.http.answers import Headers
+from clusterkit.http.headers import Headers
 from clusterkit.http.openai_wire import ApiError, error_body
 from clusterkit.proxy.exchange import (
     UpstreamBroken,

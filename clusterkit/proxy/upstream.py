@@ -1,11 +1,12 @@
 """A small HTTP/1.1 client for proxying: pooled connections, a deadline per phase.
 
 httptools parses, asyncio carries. It exists because a general client costs ten times the CPU on the
-gateway's hot path; everything that is not proxied traffic uses httpx.
+gateway's hot path, and three times the start of the `hearth` command; everything else uses httpx.
 """
 
 import asyncio
 import math
+from pathlib import Path
 from typing import cast
 
 import httptools
@@ -163,9 +164,10 @@ class _Connection(asyncio.Protocol):
 class UpstreamPool:
     """Keep-alive connections to any number of upstreams; owned by one event loop."""
 
-    def __init__(self, deadlines: Deadlines | None = None) -> None:
-        """`deadlines` default to `Deadlines()`."""
+    def __init__(self, deadlines: Deadlines | None = None, *, socket: Path | None = None) -> None:
+        """`deadlines` default to `Deadlines()`; all requests go to the Unix `socket`, where there is one."""
         self.deadlines = deadlines or Deadlines()
+        self._socket = socket
         self._idle: dict[tuple[str, int], list[_Connection]] = {}
         self._all: set[_Connection] = set()
 
@@ -220,7 +222,13 @@ class UpstreamPool:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self.deadlines.connect):
-                _, connection = await loop.create_connection(lambda: _Connection(self, key), host, port)
+                if self._socket is not None:
+                    connecting = loop.create_unix_connection(
+                        lambda: _Connection(self, key), str(self._socket)
+                    )
+                else:
+                    connecting = loop.create_connection(lambda: _Connection(self, key), host, port)
+                _, connection = await connecting
         except TimeoutError as error:
             raise UpstreamTimeout(f"no connection to {host}:{port} in time", "connect") from error
         except OSError as error:

@@ -32,7 +32,7 @@ class Launch:
     rpc_servers: tuple[str, ...] = ()  #: HOST:PORT of llama.cpp RPC servers over which the model is split
 
 
-class Engine(Protocol):
+class ModelEngine(Protocol):
     """One kind of model server."""
 
     @property
@@ -57,7 +57,7 @@ class PythonEngine:
     announces: bool = True
 
     def command(self, launch: Launch) -> tuple[str, ...]:
-        """See `Engine.command`."""
+        """See `ModelEngine.command`."""
         options = {
             "--model": launch.model_path,
             "--alias": launch.alias,
@@ -70,7 +70,7 @@ class PythonEngine:
         return (sys.executable, "-m", self.module, *pairs)
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """See `Engine.environment`. Idle OpenMP threads must not spin: they starve each other."""
+        """See `ModelEngine.environment`. Idle OpenMP threads must not spin: they starve each other."""
         return {**inherited, "OMP_WAIT_POLICY": "passive"}
 
 

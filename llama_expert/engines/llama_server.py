@@ -15,7 +15,7 @@ class LlamaServerEngine:
     announces: bool = False
 
     def command(self, launch: Launch) -> tuple[str, ...]:
-        """See `Engine.command`."""
+        """See `ModelEngine.command`."""
         options = {
             "--model": launch.model_path,
             "--alias": launch.alias,
@@ -39,7 +39,7 @@ class LlamaServerEngine:
         return (str(self.binary), *pairs, *flags)
 
     def environment(self, inherited: Mapping[str, str]) -> dict[str, str]:
-        """See `Engine.environment`. LLAMA_ARG_* variables would change its options behind our back."""
+        """See `ModelEngine.environment`. LLAMA_ARG_* variables would change its options behind our back."""
         kept = {name: value for name, value in inherited.items() if not name.startswith("LLAMA_ARG_")}
         # A debugger's backtrace would push what went wrong out of the last lines.
         return {**kept, "GGML_NO_BACKTRACE": "1"}

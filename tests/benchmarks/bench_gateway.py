@@ -30,7 +30,7 @@ from fastapi.responses import Response, StreamingResponse
 
 from clusterkit.clock import SystemClock
 from clusterkit.config.catalogue import SERVICE_PREFIX
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from clusterkit.ports.local_registry import LocalRegistry
 from clusterkit.ports.registry import Instance
 

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from tests.servers.free_ports import free_ports
 
 ROOT = Path(__file__).resolve().parents[2]

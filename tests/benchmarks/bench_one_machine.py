@@ -4,6 +4,7 @@ The peer for time and memory is the bare model server, started in the same windo
 """
 
 import json
+import resource
 import secrets
 import statistics
 import subprocess
@@ -26,6 +27,9 @@ QUESTION = "Name one use of a fireplace."
 UP_TARGET_S = 12.0
 MEMORY_TARGET_MB = 900.0
 ADDED_TARGET_MS = 25.0
+VERSION_TARGET_S = 0.12
+ASK_TARGET_S = 0.3
+COMMANDS = 9  #: times that each command is measured
 
 
 def main() -> None:
@@ -41,9 +45,10 @@ def main() -> None:
             _say(
                 "hearth up to all healthy", took, UP_TARGET_S, "s", f"{took / peer_up:.1f} x the bare server"
             )
-            used = _megabytes([*house.processes(), psutil.Process(_supervisor(house))])
+            used = _megabytes([*house.processes(), psutil.Process(_launcher(house))])
             _say("idle memory (PSS)", used, MEMORY_TARGET_MB, "MB", f"{used / peer_mb:.1f} x the bare server")
             _added(house)
+            _command(house)
         finally:
             house.hearth("down")
 
@@ -54,7 +59,7 @@ def _say(what: str, value: float, target: float, unit: str, peer: str) -> None:
     )
 
 
-def _supervisor(house: House) -> int:
+def _launcher(house: House) -> int:
     return int((house.home / "hearth.lock").read_text())
 
 
@@ -117,6 +122,29 @@ def _added(house: House) -> None:
         f"{share:.1%} of the model's own time",
     )
     sys.stdout.write(f"  outside the model: agent {agent:.1f} ms, expert alone {alone:.1f} ms (medians)\n")
+
+
+def _command(house: House) -> None:
+    """What the command itself costs, beside a bare Python."""
+    bare = _cpu_seconds([sys.executable, "-c", ""], house)
+    for arguments, target in ((["--version"], VERSION_TARGET_S), (["ask", "what is 6 * 7"], ASK_TARGET_S)):
+        spent = _cpu_seconds([sys.executable, "-m", "hearth", *arguments], house)
+        name = f"hearth {arguments[0]}, its own CPU"
+        sys.stdout.write(
+            f"{name}: {spent:.3f} s (target {target} s, ratio {spent / target:.2f}; "
+            f"{spent / bare:.1f} x a bare Python)\n"
+        )
+
+
+def _cpu_seconds(command: list[str], house: House) -> float:
+    """The median of what a command spends, in user and system mode together."""
+    spent = []
+    for _ in range(COMMANDS):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(command, env=house.environment, stdout=subprocess.DEVNULL, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        spent.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return statistics.median(spent)
 
 
 def _expert_ms(house: House, trace: str) -> float:

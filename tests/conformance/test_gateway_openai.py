@@ -16,7 +16,7 @@ from openai.types.chat import ChatCompletion
 
 from clusterkit.clock import SystemClock
 from clusterkit.config.catalogue import SERVICE_PREFIX
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from clusterkit.ports.local_registry import LocalRegistry
 from clusterkit.ports.registry import Instance, Registry
 from clusterkit.telemetry.tracing import TraceMiddleware

@@ -27,7 +27,7 @@ from clusterkit.testing import FakeClock, ScriptedAnswer
 from llama_expert.app import expert_app
 from llama_expert.choose import FileFacts, Reason
 from llama_expert.engines.engine import PythonEngine
-from llama_expert.supervisor import Running, Supervisor
+from llama_expert.model_servers import ModelServers, ServerOptions
 from moe_gateway.settings import GatewaySettings
 from pipecatapp.settings import PipecatappSettings
 from tests.servers.agent import WORKFLOWS, running_agent
@@ -42,10 +42,10 @@ LEFT_OUT = {
 }
 
 
-def idle_supervisor(folder: Path) -> Supervisor:
+def idle_model_servers(folder: Path) -> ModelServers:
     """Model servers of which none was started."""
     model = ModelSpec(name="m", url="file:///m", filename="m.gguf", memory_mb=1)
-    running = Running(
+    options = ServerOptions(
         engine=PythonEngine("none"),
         environment={},
         key_file=folder / "key",
@@ -53,11 +53,11 @@ def idle_supervisor(folder: Path) -> Supervisor:
         context=512,
         load_timeout=1,
     )
-    return Supervisor(
+    return ModelServers(
         [ExpertSpec("main", (model,))],
         inspect=lambda models: dict.fromkeys(models, FileFacts(reason=Reason.MISSING, detail="not there")),
         free_mb=lambda: 1000,
-        running=running,
+        options=options,
         clock=FakeClock(),
     )
 
@@ -70,7 +70,7 @@ async def everything(folder: Path, ready: "SimpleQueue[Any]", stop: threading.Ev
         await agent.says(ScriptedAnswer(text="Hello."))
         gateway = await stack.enter_async_context(running_gateway(GatewaySettings(home=folder / "gateway")))
         await gateway.announce("expert-main", 1, model="toy")
-        experts = expert_app(idle_supervisor(folder), Metrics())
+        experts = expert_app(idle_model_servers(folder), Metrics())
         experts_url = await stack.enter_async_context(serving(experts))
         urls = {
             "pipecatapp": (agent.url, agent.token),

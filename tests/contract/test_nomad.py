@@ -24,9 +24,8 @@ from clusterkit.cluster.nomad import Nomad
 from clusterkit.cluster.nomad_events import ClusterEvent, Resync, follow
 from clusterkit.cluster.nomad_jobs import NomadJobs
 from clusterkit.cluster.nomad_records import Allocation
-from clusterkit.ports.jobs import JobSpec
 from clusterkit.testing import FakeClock
-from tests.servers.agents import RunningAgent, nomad_agent, wait_until_ready
+from tests.servers.agents import RunningAgent, nomad_agent, run_job, wait_until_ready
 from tests.servers.raw_upstream import Exchange, raw_upstream
 
 MANAGEMENT = "5b1f3a52-1d1c-4d6a-9c8e-0d5a3f1e7a01"
@@ -148,9 +147,9 @@ async def test_an_allocation_is_restarted_in_place(nomad: Nomad) -> None:
 
 
 @pytest.mark.req("CLU-03")
-async def test_what_a_job_writes_can_be_read(nomad: Nomad) -> None:
-    jobs = NomadJobs(nomad, SystemClock())
-    await jobs.start(JobSpec(name="speaker", command=("/usr/bin/python3", "-c", SPEAK)))
+async def test_what_a_job_writes_can_be_read(nomad: Nomad, agent: RunningAgent) -> None:
+    jobs = NomadJobs(nomad)
+    await asyncio.to_thread(run_job, agent, "speaker", SPEAK)
     async with asyncio.timeout(30):
         while not (said := await jobs.logs("speaker", lines=5)):
             pass

@@ -36,8 +36,6 @@ def agent() -> Iterator[RunningAgent]:
 def forget_everything(agent: RunningAgent) -> None:
     for service in agent.get("/v1/agent/services"):
         agent.put(f"/v1/agent/service/deregister/{service}")
-    for session in agent.get("/v1/session/list"):
-        agent.put(f"/v1/session/destroy/{session['ID']}")
     eventually(lambda: set(agent.get("/v1/catalog/services")) == {"consul"}, within=10)
 
 
@@ -202,49 +200,6 @@ async def test_a_heartbeat_as_expected_wakes_no_waiter(timed_registry: Registry,
     assert await while_time_passes(clock, timed_registry.wait_for_change(index, timeout=3)) == index
     beating.cancel()
     assert clock.monotonic() >= 3
-
-
-async def test_values_are_kept_by_key(registry: Registry) -> None:
-    assert await registry.kv_get("key") is None
-    await registry.kv_put("key", "one")
-    await registry.kv_put("key", "zwei ü")
-    assert await registry.kv_get("key") == "zwei ü"
-    await registry.kv_delete("key")
-    await registry.kv_delete("key")
-    assert await registry.kv_get("key") is None
-
-
-async def test_a_lock_has_one_owner_until_it_is_given_back_or_its_time_is_over(
-    timed_registry: Registry, clock: FakeClock
-) -> None:
-    assert await timed_registry.acquire_lock("wake", "ada", ttl=10)
-    assert not await timed_registry.acquire_lock("wake", "bob", ttl=10)
-    assert await timed_registry.acquire_lock("sleep", "bob", ttl=10)
-    await clock.advance(9)
-    assert await timed_registry.acquire_lock("wake", "ada", ttl=10)
-    await clock.advance(9)
-    assert not await timed_registry.acquire_lock("wake", "bob", ttl=10)
-    await timed_registry.release_lock("wake", "bob")
-    assert not await timed_registry.acquire_lock("wake", "bob", ttl=10)
-    await timed_registry.release_lock("wake", "ada")
-    assert await timed_registry.acquire_lock("wake", "bob", ttl=10)
-    await clock.advance(10.1)
-    assert await timed_registry.acquire_lock("wake", "ada", ttl=10)
-
-
-async def test_a_lock_that_is_given_back_is_free(registry: Registry) -> None:
-    assert await registry.acquire_lock("wake", "ada", ttl=10)
-    assert await registry.acquire_lock("wake", "ada", ttl=10)
-    assert not await registry.acquire_lock("wake", "bob", ttl=10)
-    await registry.release_lock("wake", "bob")
-    assert not await registry.acquire_lock("wake", "bob", ttl=10)
-    await registry.release_lock("wake", "ada")
-    assert await registry.acquire_lock("wake", "bob", ttl=10)
-
-
-async def test_of_many_that_want_a_lock_at_once_one_gets_it(registry: Registry) -> None:
-    got = await asyncio.gather(*(registry.acquire_lock("wake", str(n), ttl=10) for n in range(20)))
-    assert got.count(True) == 1
 
 
 def test_an_instance_knows_its_url() -> None:

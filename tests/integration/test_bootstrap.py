@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 
 ROOT = Path(__file__).resolve().parents[2]
 

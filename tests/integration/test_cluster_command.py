@@ -9,32 +9,11 @@ from typing import Any
 
 import pytest
 
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from clusterkit.testing import ScriptedAnswer, ScriptedLlm, scripted_llm
-from tests.integration.waiting import eventually
-from tests.servers.agents import RunningAgent, consul_agent, nomad_agent
+from tests.servers.agents import RunningAgent, announce, consul_agent, nomad_agent, run_job
 
 SPEAK = "import sys, signal; print('line one', file=sys.stderr, flush=True); signal.pause()"
-JOB = {
-    "ID": "expert-main",
-    "Name": "expert-main",
-    "Type": "service",
-    "Datacenters": ["*"],
-    "TaskGroups": [
-        {
-            "Name": "expert",
-            "Count": 1,
-            "Tasks": [
-                {
-                    "Name": "expert",
-                    "Driver": "raw_exec",
-                    "Config": {"command": sys.executable, "args": ["-c", SPEAK]},
-                    "Resources": {"CPU": 20, "MemoryMB": 50},
-                }
-            ],
-        }
-    ],
-}
 
 
 class Site:
@@ -67,29 +46,13 @@ class Site:
 
     def serve(self, name: str, *tags: str, port: int, healthy: bool = True, said: str = "") -> None:
         """Register a service as Nomad would."""
-        check = {"CheckID": name, "TTL": "600s", "Notes": said}
-        service = {"ID": name, "Name": name, "Address": "127.0.0.1", "Port": port, "Tags": ["hearth", *tags]}
-        self.consul.put("/v1/agent/service/register?replace-existing-checks", {**service, "Check": check})
-        state = "passing" if healthy else "critical"
-        self.consul.put(f"/v1/agent/check/update/{name}", {"Status": state})
-        eventually(lambda: self.is_told(name, state, port), within=10)
-
-    def is_told(self, name: str, state: str, port: int) -> bool:
-        """Whether the servers know it as well."""
-        found = self.consul.get(f"/v1/health/service/{name}")
-        return [(one["Checks"][-1]["Status"], one["Service"]["Port"]) for one in found] == [(state, port)]
+        announce(self.consul, name, port, list(tags), healthy, said)
 
 
 @pytest.fixture(scope="module")
 def agents() -> Iterator[tuple[RunningAgent, RunningAgent]]:
     with consul_agent() as consul, nomad_agent() as nomad:
-        nomad.post("/v1/jobs", {"Job": JOB})
-        eventually(
-            lambda: any(
-                one["ClientStatus"] == "running" for one in nomad.get("/v1/job/expert-main/allocations")
-            ),
-            within=60,
-        )
+        run_job(nomad, "expert-main", SPEAK)
         yield consul, nomad
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from clusterkit.http.tokens import ensure_token
 from moe_gateway.keys import hash_key
 from tests.integration.waiting import eventually

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from clusterkit.clock import SystemClock
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from clusterkit.ports.local_registry import LocalRegistry
 from clusterkit.ports.registry import Instance
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from clusterkit.config.settings import environment
-from llama_expert.supervisor import MAX_FAILED_RESTARTS
+from clusterkit.config.environment import environment
+from llama_expert.model_servers import MAX_FAILED_RESTARTS
 from tests.integration.test_llama_expert import FALLBACK, QUESTION, Service, bundled_model, larger, service
 from tests.servers.free_ports import free_ports
 

@@ -1,4 +1,4 @@
-"""The supervisor with real child processes that only play model server."""
+"""The servers with real child processes that only play model server."""
 
 import asyncio
 import os
@@ -17,8 +17,8 @@ from clusterkit.clock import SystemClock
 from clusterkit.config.catalogue import ExpertSpec, ModelSpec
 from llama_expert.choose import FileFacts, Reason
 from llama_expert.engines.engine import Launch
+from llama_expert.model_servers import MAX_FAILED_RESTARTS, ModelServers, ServerOptions
 from llama_expert.server_process import ModelDidNotLoadError, model_server
-from llama_expert.supervisor import MAX_FAILED_RESTARTS, Running, Supervisor
 
 FAKE = Path(__file__).parents[1] / "servers" / "fake_model_server.py"
 
@@ -70,7 +70,7 @@ def log() -> Iterator[Log]:
 
 @dataclass
 class Bench:
-    """A folder of fake models and the supervisor over them."""
+    """A folder of fake models and the servers over them."""
 
     folder: Path
 
@@ -85,24 +85,26 @@ class Bench:
         return FileFacts(str(path), 1)
 
     @asynccontextmanager
-    async def supervised(self, *experts: ExpertSpec, load_timeout: float = 5.0) -> AsyncIterator[Supervisor]:
-        supervisor = Supervisor(
+    async def supervised(
+        self, *experts: ExpertSpec, load_timeout: float = 5.0
+    ) -> AsyncIterator[ModelServers]:
+        servers = ModelServers(
             experts,
             inspect=lambda models: {model: self.facts(model) for model in models},
             free_mb=lambda: 1000,
-            running=running(self.folder, load_timeout),
+            options=options(self.folder, load_timeout),
             clock=HastyClock(),
         )
-        task = asyncio.create_task(supervisor.run())
+        task = asyncio.create_task(servers.run())
         try:
-            yield supervisor
+            yield servers
         finally:
             task.cancel()
             await asyncio.wait({task})
 
 
-def running(folder: Path, load_timeout: float) -> Running:
-    return Running(
+def options(folder: Path, load_timeout: float) -> ServerOptions:
+    return ServerOptions(
         engine=FakeEngine(),
         environment={},
         key_file=folder / "key",
@@ -117,8 +119,8 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def pid_of(supervisor: Supervisor, expert: str) -> int:
-    server = supervisor.state(expert).server
+def pid_of(servers: ModelServers, expert: str) -> int:
+    server = servers.state(expert).server
     assert server is not None
     return server.pid
 
@@ -126,9 +128,9 @@ def pid_of(supervisor: Supervisor, expert: str) -> int:
 @pytest.mark.req("MOD-05")
 async def test_models_are_tried_in_order_until_one_loads(bench: Bench, log: Log) -> None:
     models = (bench.model("one", "broken"), bench.model("two", "broken"), bench.model("three", "ok"))
-    async with bench.supervised(ExpertSpec("main", models)) as supervisor:
+    async with bench.supervised(ExpertSpec("main", models)) as servers:
         await log.until("model_ready", model="three")
-        state = supervisor.state("main")
+        state = servers.state("main")
         assert state.model == "three"
         assert [(one.model, one.reason) for one in state.refused] == [
             ("one", Reason.DID_NOT_LOAD),
@@ -139,41 +141,41 @@ async def test_models_are_tried_in_order_until_one_loads(bench: Bench, log: Log)
 
 async def test_a_model_that_is_not_ready_in_time_is_passed_over(bench: Bench, log: Log) -> None:
     models = (bench.model("slow", "mute"), bench.model("quick", "ok"))
-    async with bench.supervised(ExpertSpec("main", models), load_timeout=1.0) as supervisor:
+    async with bench.supervised(ExpertSpec("main", models), load_timeout=1.0) as servers:
         await log.until("model_ready", model="quick")
-        assert "not ready after 1 s" in supervisor.state("main").refused[0].detail
+        assert "not ready after 1 s" in servers.state("main").refused[0].detail
 
 
 async def test_two_experts_with_the_same_file_have_one_server(bench: Bench, log: Log) -> None:
     shared = bench.model("shared", "ok")
     experts = (ExpertSpec("main", (shared,)), ExpertSpec("coding", (shared,)))
-    async with bench.supervised(*experts) as supervisor:
+    async with bench.supervised(*experts) as servers:
         await log.until("model_ready")
-        assert pid_of(supervisor, "main") == pid_of(supervisor, "coding")
+        assert pid_of(servers, "main") == pid_of(servers, "coding")
 
 
 async def test_a_killed_server_is_started_again(bench: Bench, log: Log) -> None:
-    async with bench.supervised(ExpertSpec("main", (bench.model("m", "ok"),))) as supervisor:
+    async with bench.supervised(ExpertSpec("main", (bench.model("m", "ok"),))) as servers:
         await log.until("model_ready")
-        first = pid_of(supervisor, "main")
+        first = pid_of(servers, "main")
         os.kill(first, signal.SIGKILL)
         await log.until("model_server_ended", status=-signal.SIGKILL)
-        assert not supervisor.state("main").ready
+        assert not servers.state("main").ready
         await log.until("model_ready")
-        assert pid_of(supervisor, "main") != first
-        assert supervisor.state("main").restarts == 1
+        assert pid_of(servers, "main") != first
+        assert servers.state("main").restarts == 1
 
 
 async def test_a_model_that_loads_no_more_is_given_up_after_three_attempts(bench: Bench, log: Log) -> None:
     models = (bench.model("first", "ok"), bench.model("second", "ok"))
-    async with bench.supervised(ExpertSpec("main", models)) as supervisor:
+    async with bench.supervised(ExpertSpec("main", models)) as servers:
         await log.until("model_ready", model="first")
         bench.model("first", "broken")
-        os.kill(pid_of(supervisor, "main"), signal.SIGKILL)
+        os.kill(pid_of(servers, "main"), signal.SIGKILL)
         for attempt in range(1, MAX_FAILED_RESTARTS + 1):
             await log.until("model_did_not_load", model="first", attempt=attempt)
         await log.until("model_ready", model="second")
-        assert supervisor.state("main").model == "second"
+        assert servers.state("main").model == "second"
 
 
 async def test_an_expert_without_a_model_gets_one_when_it_appears_and_others_keep_theirs(
@@ -181,22 +183,22 @@ async def test_an_expert_without_a_model_gets_one_when_it_appears_and_others_kee
 ) -> None:
     present, later = bench.model("present", "ok"), bench.model("later", "ok")
     (bench.folder / later.filename).unlink()
-    async with bench.supervised(ExpertSpec("main", (present,)), ExpertSpec("late", (later,))) as supervisor:
+    async with bench.supervised(ExpertSpec("main", (present,)), ExpertSpec("late", (later,))) as servers:
         await log.until("model_ready", model="present")
-        assert "not there" in supervisor.state("late").detail
-        kept = pid_of(supervisor, "main")
+        assert "not there" in servers.state("late").detail
+        kept = pid_of(servers, "main")
         bench.model("later", "broken")
         await log.until("model_did_not_load", model="later")
         bench.model("later", "ok")
         await log.until("model_ready", model="later")
-        assert supervisor.state("late").ready
-        assert pid_of(supervisor, "main") == kept
+        assert servers.state("late").ready
+        assert pid_of(servers, "main") == kept
 
 
 async def test_no_server_is_left_when_supervision_ends(bench: Bench, log: Log) -> None:
-    async with bench.supervised(ExpertSpec("main", (bench.model("m", "ok"),))) as supervisor:
+    async with bench.supervised(ExpertSpec("main", (bench.model("m", "ok"),))) as servers:
         await log.until("model_ready")
-        pid = pid_of(supervisor, "main")
+        pid = pid_of(servers, "main")
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 

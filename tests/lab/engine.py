@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from clusterkit.errors import HearthError
 
 CACHE = Path(environment().get("HOME", "/root")) / ".cache" / "hearth" / "lab"

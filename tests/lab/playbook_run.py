@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from tests.lab.engine import LabError
 
 ROOT = Path(__file__).parents[2]

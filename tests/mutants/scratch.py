@@ -10,7 +10,7 @@ from types import TracebackType
 
 import psutil
 
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from tests.repository.rules import files_of
 
 ENVIRONMENT = Path(sys.prefix)

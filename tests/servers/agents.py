@@ -4,6 +4,7 @@ import json
 import shutil
 import ssl
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ import psutil
 import pytest
 
 from clusterkit.cluster.nomad_records import TERMINAL
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from tests.integration.waiting import eventually
 from tests.servers.free_ports import free_ports
 
@@ -54,6 +55,10 @@ class RunningAgent:
     def post(self, path: str, body: Any = None, token: str = "") -> Any:
         """Tell the agent something, past every client of ours."""
         return self._ask("POST", path, body, token)
+
+    def delete(self, path: str) -> Any:
+        """Have the agent forget something, past every client of ours."""
+        return self._ask("DELETE", path, None, "")
 
     def _ask(self, method: str, path: str, body: Any, token: str) -> Any:
         headers = {"x-consul-token": token, "x-nomad-token": token} if token else {}
@@ -129,6 +134,40 @@ def wait_until_ready(agent: RunningAgent, token: str = "") -> None:
     eventually(
         lambda: any(node["Status"] == "ready" for node in agent.get("/v1/nodes", token)), within=START_SECONDS
     )
+
+
+def announce(consul: RunningAgent, name: str, port: int, tags: list[str], healthy: bool, detail: str) -> None:
+    """Register a service as Nomad would; returns when the servers know it."""
+    check = {"CheckID": name, "TTL": "600s", "Notes": detail}
+    service = {"ID": name, "Name": name, "Address": "127.0.0.1", "Port": port, "Tags": ["hearth", *tags]}
+    consul.put("/v1/agent/service/register?replace-existing-checks", {**service, "Check": check})
+    status = "passing" if healthy else "critical"
+    consul.put(f"/v1/agent/check/update/{name}", {"Status": status})
+
+    def is_known() -> bool:
+        rows = consul.get(f"/v1/health/service/{name}")
+        return [(row["Checks"][-1]["Status"], row["Service"]["Port"]) for row in rows] == [(status, port)]
+
+    eventually(is_known, within=10)
+
+
+def run_job(nomad: RunningAgent, name: str, program: str) -> None:
+    """Have Nomad run a Python program as job `name`; returns when it runs."""
+    task = {
+        "Name": name,
+        "Driver": "raw_exec",
+        "Config": {"command": sys.executable, "args": ["-c", program]},
+        "Resources": {"CPU": 20, "MemoryMB": 50},
+    }
+    group = {"Name": name, "Count": 1, "Tasks": [task]}
+    job = {"ID": name, "Name": name, "Type": "service", "Datacenters": ["*"], "TaskGroups": [group]}
+    index = nomad.post("/v1/jobs", {"Job": job})["JobModifyIndex"]
+
+    def runs() -> bool:
+        rows = nomad.get(f"/v1/job/{name}/allocations")
+        return any(row["ClientStatus"] == "running" and row["CreateIndex"] >= index for row in rows)
+
+    eventually(runs, within=60)
 
 
 @contextmanager

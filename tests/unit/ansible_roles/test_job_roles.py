@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from tests.ansible_render import RELEASE, ROOT, SECRETS
 from tests.servers.fake_nomad import FakeCluster, fake_cluster
 

@@ -135,7 +135,7 @@ def test_the_start_script_speaks_to_the_sites_nomad_about_the_sites_services() -
     assert re.search(r"^start expert-coding$", script(llama_api_service_name="expert-coding"), re.MULTILINE)
 
 
-@pytest.mark.req("PRV-20", "PRV-23")
+@pytest.mark.req("PRV-23")
 @pytest.mark.parametrize("name", HEARTH_JOBS)
 def test_the_driver_is_the_sites_choice(name: str) -> None:
     plain = task(job(name, service_driver="raw_exec"))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clusterkit.config.settings import environment
+from clusterkit.config.environment import environment
 from tests.ansible_render import ROOT
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from hearth.lock import AlreadyRunningError, holder, refuse_when_held, sole_holder
+from hearth.one_machine.lock import AlreadyRunningError, holder, refuse_when_held, sole_holder
 
 HOLD = """
 import sys
 from pathlib import Path
-from hearth.lock import sole_holder
+from hearth.one_machine.lock import sole_holder
 with sole_holder(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

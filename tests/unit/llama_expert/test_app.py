@@ -11,20 +11,20 @@ from clusterkit.testing import FakeClock
 from llama_expert.app import ExpertProxy, expert_app, expert_health, instances
 from llama_expert.choose import FileFacts, Reason
 from llama_expert.engines.engine import PythonEngine
-from llama_expert.supervisor import Running, Supervisor
+from llama_expert.model_servers import ModelServers, ServerOptions
 
 CHAT = "/experts/main/v1/chat/completions"
 
 
 @pytest.fixture
-def supervisor(tmp_path_factory: pytest.TempPathFactory) -> Supervisor:
+def servers(tmp_path_factory: pytest.TempPathFactory) -> ModelServers:
     """One that was never run: nothing is ready."""
     model = ModelSpec(name="m", url="file:///m", filename="m.gguf", memory_mb=1)
-    return Supervisor(
+    return ModelServers(
         [ExpertSpec("main", (model,)), ExpertSpec("coding", (model,))],
         inspect=lambda models: dict.fromkeys(models, FileFacts(reason=Reason.MISSING, detail="not there")),
         free_mb=lambda: 1000,
-        running=Running(
+        options=ServerOptions(
             engine=PythonEngine("none"),
             environment={},
             key_file=tmp_path_factory.mktemp("key") / "key",
@@ -37,11 +37,11 @@ def supervisor(tmp_path_factory: pytest.TempPathFactory) -> Supervisor:
 
 
 @pytest.fixture
-def client(supervisor: Supervisor) -> httpx.AsyncClient:
+def client(servers: ModelServers) -> httpx.AsyncClient:
     metrics = Metrics()
     proxy = ExpertProxy(
-        expert_app(supervisor, metrics),
-        supervisor,
+        expert_app(servers, metrics),
+        servers,
         pool=UpstreamPool(),
         key="k",
         metrics=metrics,
@@ -102,11 +102,11 @@ async def test_the_list_of_experts_tells_how_each_one_is(client: httpx.AsyncClie
     ]
 
 
-def test_every_expert_is_announced_as_a_service_of_its_own(supervisor: Supervisor) -> None:
-    announced = instances(supervisor, "x1", "127.0.0.1", 99)
+def test_every_expert_is_announced_as_a_service_of_its_own(servers: ModelServers) -> None:
+    announced = instances(servers, "x1", "127.0.0.1", 99)
     assert [(one.service, one.id, one.url) for one in announced] == [
         ("expert-main", "expert-main-x1", "http://127.0.0.1:99/experts/main"),
         ("expert-coding", "expert-coding-x1", "http://127.0.0.1:99/experts/coding"),
     ]
     assert not any(one.healthy for one in announced)
-    assert not expert_health(supervisor).ok
+    assert not expert_health(servers).ok

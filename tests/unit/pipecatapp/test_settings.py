@@ -12,10 +12,6 @@ from pipecatapp.settings import PipecatappSettings
 
 #: variable (after the prefix) → (text in the file, the typed value it becomes)
 WRITTEN: dict[str, tuple[str, Any]] = {
-    "ANTHROPIC_API_KEY": ("sk-ant-canary-000000001", SecretStr("sk-ant-canary-000000001")),
-    "GOOGLE_CLIENT_ID": ("1234.apps.example", "1234.apps.example"),
-    "GOOGLE_CLIENT_SECRET": ("canary-000000002", SecretStr("canary-000000002")),
-    "SYSTEM_SECRET_KEY": ("canary-000000003" * 2, SecretStr("canary-000000003" * 2)),
     "DATABASE_URL": (
         "postgresql://agent:canary-000000004@db/x",
         SecretStr("postgresql://agent:canary-000000004@db/x"),
@@ -24,20 +20,14 @@ WRITTEN: dict[str, tuple[str, Any]] = {
     "DEFAULT_TIMEOUT_SECONDS": ("12.5", 12.5),
     "ENVIRONMENT": ("development", "development"),
     "DEBUG_MODE": ("true", True),
-    "SUPERVISOR_CHECK_INTERVAL": ("15", 15.0),
 }
 
 DEFAULTS: dict[str, Any] = {
-    "ANTHROPIC_API_KEY": None,
-    "GOOGLE_CLIENT_ID": None,
-    "GOOGLE_CLIENT_SECRET": None,
-    "SYSTEM_SECRET_KEY": None,
     "DATABASE_URL": None,
     "MAX_CONCURRENT_AGENTS": 3,
     "DEFAULT_TIMEOUT_SECONDS": 300.0,
     "ENVIRONMENT": "production",
     "DEBUG_MODE": False,
-    "SUPERVISOR_CHECK_INTERVAL": 60.0,
 }
 
 
@@ -47,7 +37,6 @@ def write(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, values: dict[str, str
     monkeypatch.setenv("PIPECATAPP_ENV_FILE", str(file))
 
 
-@pytest.mark.req("PRV-38")
 @pytest.mark.parametrize("name", WRITTEN)
 def test_every_variable_is_read_from_the_environment_file(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str
@@ -58,27 +47,20 @@ def test_every_variable_is_read_from_the_environment_file(
     assert type(value) is type(WRITTEN[name][1])
 
 
-@pytest.mark.req("PRV-38")
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_every_variable_has_its_default(name: str) -> None:
     assert getattr(load_settings(PipecatappSettings), name.lower()) == DEFAULTS[name]
 
 
-@pytest.mark.req("PRV-38")
 def test_every_variable_is_validated_and_all_that_is_wrong_is_said_at_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     wrong = {
-        "ANTHROPIC_API_KEY": "two words",
-        "GOOGLE_CLIENT_ID": "two words",
-        "GOOGLE_CLIENT_SECRET": "two words",
-        "SYSTEM_SECRET_KEY": "too-short",
         "DATABASE_URL": "canary-000000004",
         "MAX_CONCURRENT_AGENTS": "0",
         "DEFAULT_TIMEOUT_SECONDS": "-1",
         "ENVIRONMENT": "staging",
         "DEBUG_MODE": "perhaps",
-        "SUPERVISOR_CHECK_INTERVAL": "often",
     }
     write(monkeypatch, tmp_path, wrong)
     with pytest.raises(SettingsError) as caught:
@@ -94,29 +76,16 @@ def test_every_variable_is_validated_and_all_that_is_wrong_is_said_at_once(
 @pytest.mark.parametrize("value", ["nan", "inf", "0"])
 def test_a_timeout_is_a_number_of_seconds(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("PIPECATAPP_DEFAULT_TIMEOUT_SECONDS", value)
-    monkeypatch.setenv("PIPECATAPP_SUPERVISOR_CHECK_INTERVAL", value)
-    with pytest.raises(SettingsError, match=r"DEFAULT_TIMEOUT_SECONDS.*SUPERVISOR_CHECK_INTERVAL"):
+    with pytest.raises(SettingsError, match="DEFAULT_TIMEOUT_SECONDS"):
         load_settings(PipecatappSettings)
 
 
-@pytest.mark.req("PRV-38")
 def test_no_secret_is_ever_shown(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     write(monkeypatch, tmp_path, {key: text for key, (text, _) in WRITTEN.items()})
     settings = load_settings(PipecatappSettings)
     shown = repr(settings) + str(settings) + settings.model_dump_json() + repr(settings.model_dump())
-    assert "apps.example" in shown
+    assert "development" in shown
     assert "canary" not in shown
-
-
-@pytest.mark.parametrize("given", ["GOOGLE_CLIENT_ID", "GOOGLE_CLIENT_SECRET"])
-def test_half_of_an_oauth_client_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, given: str
-) -> None:
-    write(monkeypatch, tmp_path, {given: "abc"})
-    with pytest.raises(
-        SettingsError, match="GOOGLE_CLIENT_ID and PIPECATAPP_GOOGLE_CLIENT_SECRET go together"
-    ):
-        load_settings(PipecatappSettings)
 
 
 def test_the_database_is_a_file_at_home_unless_told_otherwise(tmp_path: Path) -> None:

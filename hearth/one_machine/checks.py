@@ -1,4 +1,4 @@
-"""`hearth doctor`: checks every part of the house and says how to mend what is broken."""
+"""`hearth doctor`: checks every part and says how to mend what is broken."""
 
 import asyncio
 import ctypes.util
@@ -14,13 +14,12 @@ from clusterkit.config.catalogue import load_catalogue
 from clusterkit.config.settings import load_settings
 from clusterkit.errors import HearthError
 from clusterkit.ports.jobs import JobState
-from hearth.answers import check_answers
-from hearth.ask import front_of
-from hearth.control import Control
 from hearth.findings import Finding, Verdict, broken, good
-from hearth.house import House
-from hearth.lock import holder
-from hearth.up import check_ports
+from hearth.one_machine.control import Control
+from hearth.one_machine.layout import Layout
+from hearth.one_machine.lock import holder
+from hearth.one_machine.startup import check_ports
+from hearth.questions import check_answers
 from llama_expert.choose import FileFacts, needed_mb
 from llama_expert.memory import free_memory_mb
 from llama_expert.model_file import VerifiedHashes, inspect_model
@@ -32,13 +31,13 @@ LOW_DISK_MB = 1024  #: under this a database or a log may soon fail to be writte
 HEALTH_SECONDS = 5.0
 
 
-Check = Callable[[House], Iterable[Finding]]
+_Check = Callable[[Layout], Iterable[Finding]]
 
 
-async def examine(house: House) -> list[Finding]:
+async def examine_machine(layout: Layout) -> list[Finding]:
     """Every check's findings. A check that cannot run is itself a finding."""
-    running = holder(house.lock_file) is not None
-    checks: list[tuple[str, Check]] = [
+    running = holder(layout.lock_file) is not None
+    checks: list[tuple[str, _Check]] = [
         ("programs", _programs),
         ("settings", _settings),
         ("state folder", _state_folder),
@@ -50,27 +49,26 @@ async def examine(house: House) -> list[Finding]:
     findings: list[Finding] = []
     for part, check in checks:
         try:
-            findings += await asyncio.to_thread(_all_of, check, house)
+            findings += await asyncio.to_thread(_all_of, check, layout)
         except (HearthError, OSError) as error:
             findings.append(broken(part, str(error), "mend what the message names, then run this again"))
     if not running:
         return [*findings, _not_running()]
-    for found in (_services(house), check_answers(lambda: front_of(house))):
-        findings += [finding async for finding in found]
+    for running_checks in (_services(layout), check_answers(Control(layout).front_door)):
+        findings += [finding async for finding in running_checks]
     return findings
 
 
-def _all_of(check: Check, house: House) -> list[Finding]:
-    return list(check(house))
+def _all_of(check: _Check, layout: Layout) -> list[Finding]:
+    return list(check(layout))
 
 
 def _not_running() -> Finding:
     return Finding("services", Verdict.DOUBTFUL, "Hearth is not running", "start it with: hearth up")
 
 
-def _programs(_: House) -> Iterable[Finding]:
-    found = ".".join(map(str, sys.version_info[:3]))
-    yield good("python", found)
+def _programs(_: Layout) -> Iterable[Finding]:
+    yield good("python", ".".join(map(str, sys.version_info[:3])))
     for program, package in (("setpriv", "util-linux"),):
         path = shutil.which(program)
         yield (
@@ -86,7 +84,7 @@ def _programs(_: House) -> Iterable[Finding]:
         yield good("xllamacpp", "installed")
 
 
-def _settings(_: House) -> Iterable[Finding]:
+def _settings(_: Layout) -> Iterable[Finding]:
     for kind in (LlamaExpertSettings, GatewaySettings, PipecatappSettings):
         name = str(kind.model_config.get("env_prefix", "")).rstrip("_").lower()
         try:
@@ -96,16 +94,16 @@ def _settings(_: House) -> Iterable[Finding]:
             yield broken(f"settings of {name}", str(error), "set the variables that the message names")
 
 
-def _state_folder(house: House) -> Iterable[Finding]:
-    house.home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    free = shutil.disk_usage(house.home).free // 2**20
-    detail = f"{house.home}: {free} MB free"
+def _state_folder(layout: Layout) -> Iterable[Finding]:
+    layout.home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    free = shutil.disk_usage(layout.home).free // 2**20
+    detail = f"{layout.home}: {free} MB free"
     if free < LOW_DISK_MB:
         yield Finding("disk", Verdict.DOUBTFUL, detail, f"free at least {LOW_DISK_MB} MB")
     else:
         yield good("disk", detail)
     open_to_others = [
-        path for path in (house.home / "secrets").glob("*") if path.is_file() and path.stat().st_mode & 0o077
+        path for path in (layout.home / "secrets").glob("*") if path.is_file() and path.stat().st_mode & 0o077
     ]
     if open_to_others:
         names = " ".join(map(str, open_to_others))
@@ -114,14 +112,14 @@ def _state_folder(house: House) -> Iterable[Finding]:
         yield good("secrets", "readable by the owner alone")
 
 
-def _models(house: House) -> Iterable[Finding]:
-    catalogue = load_catalogue(house.models_file, house.own_models_file)
+def _models(layout: Layout) -> Iterable[Finding]:
+    catalogue = load_catalogue(layout.models_file, layout.own_models_file)
     settings = load_settings(LlamaExpertSettings)
-    hashes = VerifiedHashes(house.home / "data" / "verified.json")
-    running = holder(house.lock_file) is not None
+    hashes = VerifiedHashes(layout.home / "data" / "verified.json")
+    running = holder(layout.lock_file) is not None
     free = (settings.memory_mb or free_memory_mb()) - settings.reserve_mb
     for name, expert in catalogue.experts.items():
-        facts = {model.name: inspect_model(model, house.models_dir, hashes) for model in expert.models}
+        facts = {model.name: inspect_model(model, layout.models_dir, hashes) for model in expert.models}
         usable = [
             model.name
             for model in expert.models
@@ -130,16 +128,16 @@ def _models(house: House) -> Iterable[Finding]:
         if usable:
             yield good(f"models of {name}", f"{usable[0]} can be used")
         else:
-            said = "; ".join(f"{model}: {fact.reason or 'does not fit'}" for model, fact in facts.items())
-            yield broken(f"models of {name}", said, f"hearth model add PATH|URL --expert {name}")
+            reasons = "; ".join(f"{model}: {fact.reason or 'does not fit'}" for model, fact in facts.items())
+            yield broken(f"models of {name}", reasons, f"hearth model add PATH|URL --expert {name}")
 
 
 def _is_whole(facts: FileFacts) -> bool:
     return facts.reason is None
 
 
-def _databases(house: House) -> Iterable[Finding]:
-    for path in sorted((house.home / "data").glob("*.db")):
+def _databases(layout: Layout) -> Iterable[Finding]:
+    for path in sorted((layout.home / "data").glob("*.db")):
         connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
         try:
             verdict = connection.execute("PRAGMA quick_check").fetchone()[0]
@@ -154,7 +152,7 @@ def _databases(house: House) -> Iterable[Finding]:
             yield broken(f"database {path.name}", verdict, remedy)
 
 
-def _ports(_: House) -> Iterable[Finding]:
+def _ports(_: Layout) -> Iterable[Finding]:
     try:
         check_ports()
     except HearthError as error:
@@ -163,8 +161,8 @@ def _ports(_: House) -> Iterable[Finding]:
         yield good("ports", "free")
 
 
-async def _services(house: House) -> AsyncIterator[Finding]:
-    state = await Control(house).snapshot()
+async def _services(layout: Layout) -> AsyncIterator[Finding]:
+    state = await Control(layout).state()
     for job in state.jobs:
         if job.state is not JobState.RUNNING:
             yield broken(job.name, f"{job.state}, {job.restarts} restarts", f"hearth logs {job.name}")

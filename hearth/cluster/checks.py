@@ -6,21 +6,21 @@ from collections.abc import Iterable
 from clusterkit.cluster.agent_http import TokenFile
 from clusterkit.errors import HearthError
 from clusterkit.ports.jobs import JobState
-from hearth.answers import check_answers
-from hearth.cluster import ClusterState, open_cluster
-from hearth.cluster_status import why_unhealthy
+from hearth.cluster.client import open_cluster
+from hearth.cluster.state import ClusterState, why_unhealthy
 from hearth.findings import Finding, Verdict, broken, good
+from hearth.questions import check_answers
 from hearth.settings import HearthSettings
 
 
-async def examine(settings: HearthSettings) -> list[Finding]:
+async def examine_cluster(settings: HearthSettings) -> list[Finding]:
     """Every check's findings. A check that cannot run is itself a finding."""
     findings = await asyncio.to_thread(_all_credentials, settings)
     try:
         async with open_cluster(settings) as cluster:
             state = await cluster.state()
             findings += [*_whole(state), *_hosts(state), *_jobs(state), *_services(state)]
-            findings += [finding async for finding in check_answers(cluster.front)]
+            findings += [finding async for finding in check_answers(cluster.front_door)]
     except HearthError as error:
         findings.append(broken("cluster", str(error), "sudo systemctl status consul nomad"))
     return findings
@@ -61,9 +61,9 @@ def _hosts(state: ClusterState) -> Iterable[Finding]:
         elif host.eligible:
             yield good(f"host {host.name}", "works")
         else:
-            found = "gets no new work" + (": it is being drained" if host.draining else "")
+            detail = "gets no new work" + (": it is being drained" if host.draining else "")
             remedy = f"nomad node eligibility -enable {host.name}, when that is not meant to be"
-            yield Finding(f"host {host.name}", Verdict.DOUBTFUL, found, remedy)
+            yield Finding(f"host {host.name}", Verdict.DOUBTFUL, detail, remedy)
 
 
 def _jobs(state: ClusterState) -> Iterable[Finding]:

@@ -1,21 +1,22 @@
-"""What `hearth doctor` asks of the whole, on one machine and in a cluster alike."""
+"""What `hearth doctor` asks of the whole, in every place alike."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 from clusterkit.errors import HearthError
-from hearth.ask import Front, ask_front
+from hearth.asking import ask_gateway
 from hearth.findings import Finding, broken, good
+from hearth.place import FrontDoor
 
 ANSWER_SECONDS = 60.0
 QUESTIONS = (("hearth", "what is 6 * 7", "42"), ("main", "Say hello.", ""))  #: model, question, answer
 
 
-async def check_answers(find: Callable[[], Awaitable[Front]]) -> AsyncIterator[Finding]:
-    """Whether agent and main expert answer at the gateway that `find` finds."""
+async def check_answers(find_door: Callable[[], Awaitable[FrontDoor]]) -> AsyncIterator[Finding]:
+    """Whether agent and main expert answer at the gateway that `find_door` finds."""
     for model, question, expected in QUESTIONS:
         part = f"an answer from {model}"
         try:
-            answer = await ask_front(await find(), question, model=model, echo=False, timeout=ANSWER_SECONDS)
+            answer = await ask_gateway(await find_door(), question, model=model, timeout=ANSWER_SECONDS)
         except HearthError as error:
             yield broken(part, str(error), "hearth status; hearth logs")
             continue

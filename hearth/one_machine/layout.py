@@ -1,19 +1,12 @@
-"""Where things are on one machine, and which programs make up the house."""
+"""Where things are on one machine."""
 
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from clusterkit.ports.jobs import JobSpec
-
-SERVICES = ("llama_expert", "moe_gateway", "pipecatapp")  #: in the order in which they come up
-INSTANCE_ID = "local"  #: of every service: one of each runs here, and a restarted one replaces itself
-
 
 @dataclass(frozen=True)
-class House:
-    """The places of one Hearth on this machine."""
+class Layout:
+    """The files and folders of one Hearth on this machine."""
 
     home: Path  #: state of this Hearth
     shared: Path  #: what is shipped: the checkout, or the data inside the installed wheel
@@ -65,28 +58,9 @@ class House:
         return self.shared / "workflows"
 
 
-def find_house(home: Path) -> House:
-    """The house whose state is in `home`; shipped files come from the checkout, else from the wheel."""
-    package = Path(__file__).resolve().parent
+def find_layout(home: Path) -> Layout:
+    """The layout whose state is in `home`; shipped files come from the checkout, else from the wheel."""
+    package = Path(__file__).resolve().parent.parent
     checkout = package.parent
     shared = checkout if (checkout / "group_vars" / "all").is_dir() else package / "data"
-    return House(home.resolve(), shared)
-
-
-def job_specs(house: House, environment: Mapping[str, str]) -> tuple[JobSpec, ...]:
-    """The programs of the house. Variables that a person has set win over ours."""
-    told: dict[str, str] = {}
-    for service in SERVICES:
-        told[f"{service}_home".upper()] = str(house.home)
-        told[f"{service}_instance_id".upper()] = INSTANCE_ID
-    for service in ("llama_expert", "moe_gateway"):
-        told[f"{service}_models_file".upper()] = str(house.models_file)
-    told["LLAMA_EXPERT_OWN_MODELS_FILE"] = str(house.own_models_file)
-    told["PIPECATAPP_WORKFLOWS_DIR"] = str(house.workflows_dir)
-    # Spinning OpenMP threads slow a shared machine down more than they gain.
-    told["OMP_WAIT_POLICY"] = "passive"
-    everything = {**told, **environment}
-    return tuple(
-        JobSpec(name=service, command=(sys.executable, "-m", service), environment=everything)
-        for service in SERVICES
-    )
+    return Layout(home.resolve(), shared)

@@ -12,7 +12,7 @@ from clusterkit.clock import Clock
 from clusterkit.config.catalogue import ExpertSpec, ModelSpec
 from clusterkit.ports.local_jobs import back_off
 from llama_expert.choose import Assignment, FileFacts, Reason, Refusal, choose
-from llama_expert.engines.engine import Engine, Launch
+from llama_expert.engines.engine import Launch, ModelEngine
 from llama_expert.server_process import ModelDidNotLoadError, ModelServer, free_port, model_server
 
 MAX_FAILED_RESTARTS = 3  #: in a row, of a model that did load once; then the next of the list is used
@@ -21,15 +21,15 @@ RETRY_SECONDS = 30.0  #: between attempts to find a model for an expert that has
 
 log = structlog.get_logger()
 
-State = Literal["starting", "ready", "restarting", "without_model"]
+ServingState = Literal["starting", "ready", "restarting", "without_model"]
 Inspect = Callable[[Sequence[ModelSpec]], Mapping[ModelSpec, FileFacts]]  #: blocks
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
+class ServerOptions:
     """What every model server on this machine is started with."""
 
-    engine: Engine
+    engine: ModelEngine
     environment: Mapping[str, str]
     key_file: Path
     threads: int
@@ -44,7 +44,7 @@ class ExpertState:
     """How one expert is."""
 
     expert: str
-    state: State
+    state: ServingState
     model: str | None = None
     server: ModelServer | None = None  #: set when `state` is ready
     restarts: int = 0
@@ -74,12 +74,12 @@ class _Kept:
 
     model: ModelSpec
     task: asyncio.Task[None]
-    state: State = "starting"
+    state: ServingState = "starting"
     server: ModelServer | None = None
     restarts: int = 0
 
 
-class Supervisor:
+class ModelServers:
     """Runs the model servers of some experts; run `run` as a task and ask `state`."""
 
     def __init__(
@@ -88,12 +88,12 @@ class Supervisor:
         *,
         inspect: Inspect,
         free_mb: Callable[[], int],
-        running: Running,
+        options: ServerOptions,
         clock: Clock,
     ) -> None:
         """`free_mb` gives the memory in MB that model servers may use, before any is started."""
         self._experts = tuple(experts)
-        self._inspect, self._free_mb, self._running, self._clock = inspect, free_mb, running, clock
+        self._inspect, self._free_mb, self._options, self._clock = inspect, free_mb, options, clock
         self._assigned: dict[str, Assignment] = {}
         self._kept: dict[str, _Kept] = {}
         self._failed: dict[str, str] = {}
@@ -108,22 +108,22 @@ class Supervisor:
     def state(self, expert: str) -> ExpertState:
         """How `expert` is. Raises KeyError when it is not served here."""
         if expert not in self._assigned:
-            if all(expert != known.name for known in self._experts):
+            if all(expert != served.name for served in self._experts):
                 raise KeyError(expert)
             return ExpertState(expert, "starting")
-        given = self._assigned[expert]
-        kept = self._kept.get(given.path)
-        if given.model is None or kept is None:
-            return ExpertState(expert, "without_model", refused=given.refused)
+        assignment = self._assigned[expert]
+        kept = self._kept.get(assignment.path)
+        if assignment.model is None or kept is None:
+            return ExpertState(expert, "without_model", refused=assignment.refused)
         return ExpertState(
             expert,
             kept.state,
-            given.model.name,
+            assignment.model.name,
             kept.server,
             kept.restarts,
-            given.refused,
-            spec=given.model,
-            context=kept.model.context or self._running.context,
+            assignment.refused,
+            spec=assignment.model,
+            context=kept.model.context or self._options.context,
         )
 
     async def run(self) -> None:
@@ -149,7 +149,7 @@ class Supervisor:
             self._changed.clear()
             self._assign(facts)
             await self._reconcile(group)
-            if all(given.model is not None for given in self._assigned.values()):
+            if all(assignment.model is not None for assignment in self._assigned.values()):
                 await self._changed.wait()
             elif not await self._changed_within(RETRY_SECONDS):
                 return
@@ -167,27 +167,31 @@ class Supervisor:
         return self._changed.is_set()
 
     def _assign(self, facts: Mapping[ModelSpec, FileFacts]) -> None:
-        present = {name: given for name, given in self._assigned.items() if given.path in self._kept}
+        present = {
+            name: assignment for name, assignment in self._assigned.items() if assignment.path in self._kept
+        }
         chosen = choose(
             self._experts,
             facts,
             self._budget_mb,
             failed=self._failed,
             running=present,
-            pool_mb=self._running.rpc_memory_mb,
+            pool_mb=self._options.rpc_memory_mb,
         )
-        for given in chosen:
-            if given != self._assigned.get(given.expert):
-                _report(given, self._budget_mb)
-            self._assigned[given.expert] = given
+        for assignment in chosen:
+            if assignment != self._assigned.get(assignment.expert):
+                _report(assignment, self._budget_mb)
+            self._assigned[assignment.expert] = assignment
 
     async def _reconcile(self, group: asyncio.TaskGroup) -> None:
         wanted: dict[str, ModelSpec] = {}
-        for given in self._assigned.values():
-            if given.model is not None:
-                known = wanted.get(given.path, given.model)
-                longest = max((model.context or self._running.context) for model in (known, given.model))
-                wanted[given.path] = known.model_copy(update={"context": longest})
+        for assignment in self._assigned.values():
+            if assignment.model is not None:
+                before = wanted.get(assignment.path, assignment.model)
+                longest = max(
+                    (model.context or self._options.context) for model in (before, assignment.model)
+                )
+                wanted[assignment.path] = before.model_copy(update={"context": longest})
         for path in self._kept.keys() - wanted.keys():
             await _cancel(self._kept.pop(path).task)
         for path, model in wanted.items():
@@ -219,25 +223,25 @@ class Supervisor:
             kept.restarts += 1
 
     def _is_split(self, path: str) -> bool:
-        return any(given.split for given in self._assigned.values() if given.path == path)
+        return any(assignment.split for assignment in self._assigned.values() if assignment.path == path)
 
     async def _serve_once(self, path: str, model: ModelSpec) -> None:
-        given = self._running
+        options = self._options
         launch = Launch(
             model_path=Path(path),
             alias=model.name,
-            context=model.context or given.context,
-            threads=given.threads,
+            context=model.context or options.context,
+            threads=options.threads,
             repeat_penalty=model.repeat_penalty,
-            port=0 if given.engine.announces else free_port(),
-            key_file=given.key_file,
-            rpc_servers=given.rpc_servers if self._is_split(path) else (),
+            port=0 if options.engine.announces else free_port(),
+            key_file=options.key_file,
+            rpc_servers=options.rpc_servers if self._is_split(path) else (),
         )
         async with model_server(
-            given.engine,
+            options.engine,
             launch,
-            environment=given.environment,
-            load_timeout=given.load_timeout,
+            environment=options.environment,
+            load_timeout=options.load_timeout,
             clock=self._clock,
         ) as server:
             kept = self._kept[path]
@@ -251,21 +255,21 @@ class Supervisor:
             log.warning("model_server_ended", model=model.name, pid=server.pid, status=status)
 
 
-def _report(given: Assignment, budget_mb: int) -> None:
-    for refusal in given.refused:
+def _report(assignment: Assignment, budget_mb: int) -> None:
+    for refusal in assignment.refused:
         # That a large model was never fetched is no news; that one is broken is.
         tell = log.info if refusal.reason is Reason.MISSING else log.warning
         tell(
             "model_refused",
-            expert=given.expert,
+            expert=assignment.expert,
             model=refusal.model,
             reason=refusal.reason.value,
             detail=refusal.detail,
         )
-    if given.model is None:
-        log.error("expert_without_model", expert=given.expert, free_mb=budget_mb)
+    if assignment.model is None:
+        log.error("expert_without_model", expert=assignment.expert, free_mb=budget_mb)
     else:
-        log.info("model_chosen", expert=given.expert, model=given.model.name, path=given.path)
+        log.info("model_chosen", expert=assignment.expert, model=assignment.model.name, path=assignment.path)
 
 
 async def _cancel(task: asyncio.Task[None]) -> None:

@@ -1,0 +1,1 @@
+"""Hearth on this machine: its services as child processes of one launcher."""

@@ -1,0 +1,148 @@
+"""Which models the experts of this machine may use, and a person's own in front of them."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from clusterkit.config.catalogue import Catalogue, ModelSpec, load_catalogue
+from clusterkit.config.own_models import prepend_own_model, remove_own_model
+from clusterkit.config.settings import load_settings
+from clusterkit.errors import HearthError
+from hearth.one_machine.control import Control
+from hearth.one_machine.layout import Layout
+from hearth.place import ModelChange, NotRunningError
+from hearth.tables import Cell, Report, Table, Tone
+from llama_expert.add_model import add_model, is_in_place, requested_model
+from llama_expert.memory import free_memory_mb
+from llama_expert.model_file import find_model
+from llama_expert.part_file import ProgressCallback
+from llama_expert.settings import LlamaExpertSettings
+
+
+class UnknownExpertError(HearthError):
+    """There is no expert of that name."""
+
+    code = "unknown_expert"
+
+
+class NameTakenError(HearthError):
+    """A shipped model of that expert has the name already."""
+
+    code = "name_taken"
+
+
+async def models_report(layout: Layout) -> Report:
+    """Every expert's models in order of preference. Raises `ConfigFileError`."""
+    catalogue = load_catalogue(layout.models_file, layout.own_models_file)
+    rows = list(_rows(layout, catalogue, await _active(layout)))
+    return Report(data=rows, tables=(models_table(rows),))
+
+
+async def _active(layout: Layout) -> Mapping[str, str]:
+    try:
+        state = await Control(layout).state()
+    except NotRunningError:
+        return {}
+    return {one.service: one.meta.get("model", "") for one in state.of("llama_expert")}
+
+
+def _rows(layout: Layout, catalogue: Catalogue, active: Mapping[str, str]) -> Iterable[dict[str, Any]]:
+    for name, expert in catalogue.experts.items():
+        for model in expert.models:
+            yield {
+                "expert": name,
+                "name": model.name,
+                "memory_mb": model.memory_mb,
+                "present": find_model(model, layout.models_dir) is not None,
+                "active": active.get(expert.service_name) == model.name,
+                "url": model.url,
+            }
+
+
+def models_table(rows: Iterable[Mapping[str, Any]]) -> Table:
+    """The models, each expert named once."""
+    shown: list[tuple[str | Cell, ...]] = []
+    before = None
+    for row in rows:
+        shown.append(
+            (
+                row["expert"] if row["expert"] != before else "",
+                row["name"],
+                f"{row['memory_mb']} MB",
+                Cell("yes", Tone.GOOD) if row["present"] else Cell("no", Tone.FAINT),
+                Cell("●", Tone.GOOD) if row["active"] else "",
+            )
+        )
+        before = row["expert"]
+    headings = ("expert", "model", "memory", "on this machine", "in use")
+    return Table("", headings, shown, prose=frozenset({"on this machine", "in use"}))
+
+
+async def add_first_choice(
+    layout: Layout,
+    source: str,
+    expert: str,
+    sha256: str | None,
+    name: str | None,
+    progress: ProgressCallback,
+) -> ModelChange:
+    """See `Place.add_model`; what is there already is not fetched again. Raises `HearthError`."""
+    requested = requested_model(source, sha256=sha256, name=name)
+    _refuse_taken_name(layout, expert, requested.name)
+    first = _models_of(load_catalogue(layout.models_file, layout.own_models_file), expert)[0]
+    if await asyncio.to_thread(is_in_place, requested, first, layout.models_dir):
+        summary = f"{first.name} is the first choice of {expert!r} already; nothing was changed."
+        return ModelChange(changed=False, summary=summary)
+    settings = load_settings(LlamaExpertSettings)
+    spec = await add_model(
+        source,
+        expert,
+        models_dir=layout.models_dir,
+        free_mb=settings.memory_mb or free_memory_mb(),
+        reserve_mb=settings.reserve_mb,
+        context=settings.context,
+        sha256=sha256,
+        name=name,
+        progress=progress,
+    )
+    prepend_own_model(layout.own_models_file, expert, spec)
+    return ModelChange(
+        changed=True,
+        summary=f"{spec.name} ({spec.memory_mb} MB) is now the first choice of {expert!r}.",
+        next_step=await _apply(layout),
+    )
+
+
+def _refuse_taken_name(layout: Layout, expert: str, name: str) -> None:
+    """Raises `NameTakenError`, `UnknownExpertError`, `ConfigFileError`, before anything is fetched."""
+    shipped = _models_of(load_catalogue(layout.models_file), expert)
+    if any(model.name == name for model in shipped):
+        raise NameTakenError(
+            f"the expert {expert!r} has a shipped model {name!r}; choose another name with --name"
+        )
+
+
+def _models_of(catalogue: Catalogue, expert: str) -> tuple[ModelSpec, ...]:
+    if expert not in catalogue.experts:
+        raise UnknownExpertError(f"there is no expert {expert!r} (known: {', '.join(catalogue.experts)})")
+    return catalogue.experts[expert].models
+
+
+async def remove_choice(layout: Layout, name: str, expert: str) -> ModelChange:
+    """See `Place.remove_model`; its file stays. Raises `HearthError`."""
+    _models_of(load_catalogue(layout.models_file, layout.own_models_file), expert)
+    remove_own_model(layout.own_models_file, expert, name)
+    return ModelChange(
+        changed=True,
+        summary=f"{name} is off the list of {expert!r}; its file stays in {layout.models_dir}.",
+        next_step=await _apply(layout),
+    )
+
+
+async def _apply(layout: Layout) -> str:
+    """Have the model servers read the lists anew; returns what there is left to do for a person."""
+    try:
+        await Control(layout).restart("llama_expert")
+    except NotRunningError:
+        return "Start Hearth to use it: hearth up"
+    return "The model servers are starting anew; see: hearth status"

@@ -1,0 +1,94 @@
+"""How the Hearth of this machine is: its processes and what they have announced."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from clusterkit.ports.jobs import JobState, JobStatus
+from clusterkit.ports.registry import Instance
+from hearth.one_machine.services import SERVICES
+from hearth.place import State
+from hearth.tables import Table, health_cell
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineState:
+    """Everything there is to know about a running Hearth."""
+
+    jobs: tuple[JobStatus, ...]
+    instances: dict[str, tuple[Instance, ...]]  #: what each deployable has announced
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every service runs, has announced itself, and is healthy."""
+        return (
+            set(SERVICES) <= {job.name for job in self.jobs}
+            and all(job.state is JobState.RUNNING for job in self.jobs)
+            and all(self.is_up(service) for service in SERVICES)
+        )
+
+    def of(self, service: str) -> tuple[Instance, ...]:
+        """What a deployable has announced."""
+        return self.instances.get(service, ())
+
+    def is_up(self, service: str) -> bool:
+        """Whether a deployable has announced itself and all that it announced is healthy."""
+        announced = self.of(service)
+        return bool(announced) and all(instance.healthy for instance in announced)
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """What the services themselves say is wrong, as SERVICE: DETAIL."""
+        every = (instance for announced in self.instances.values() for instance in announced)
+        return tuple(f"{one.service}: {one.detail}" for one in every if one.detail)
+
+
+def machine_report(state: MachineState) -> State:
+    """A state, ready to be shown."""
+    data = {"healthy": state.healthy, "services": _services(state), "experts": _experts(state)}
+    return State(healthy=state.healthy, data=data, tables=tuple(_tables(data)))
+
+
+def _services(state: MachineState) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": job.name,
+            "state": job.state.value,
+            "pid": job.pid,
+            "restarts": job.restarts,
+            "healthy": state.is_up(job.name),
+            "detail": "; ".join(sorted({one.detail for one in state.of(job.name) if one.detail})),
+            "urls": sorted({f"http://{one.address}:{one.port}" for one in state.of(job.name)}),
+        }
+        for job in state.jobs
+    ]
+
+
+def _experts(state: MachineState) -> dict[str, dict[str, Any]]:
+    return {
+        one.service: {"healthy": one.healthy, "model": one.meta.get("model", ""), "detail": one.detail}
+        for one in state.of("llama_expert")
+    }
+
+
+def _tables(data: dict[str, Any]) -> list[Table]:
+    services = [
+        (
+            row["name"],
+            row["state"],
+            health_cell(row["healthy"], row["detail"]),
+            str(row["pid"] or "-"),
+            str(row["restarts"]),
+            "\n".join(row["urls"]) or "-",
+        )
+        for row in data["services"]
+    ]
+    headings = ("service", "state", "health", "pid", "restarts", "where")
+    tables = [Table("Services", headings, services, prose=frozenset({"health"}))]
+    if data["experts"]:
+        experts = [
+            (name, health_cell(row["healthy"], row["detail"]), row["model"] or "-")
+            for name, row in data["experts"].items()
+        ]
+        prose = frozenset({"health", "model"})
+        tables.append(Table("Experts", ("expert", "health", "model"), experts, prose=prose))
+    return tables
