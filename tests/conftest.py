@@ -10,6 +10,9 @@ from tests.lab import Lab, LabUnavailable, own_name
 from tests.lab.cluster import Cluster
 from tests.lab.engine import ensure_engine
 from tests.lab.timings import Timings
+from tests.strict_skips import pytest_addoption, pytest_make_collect_report, pytest_runtest_makereport
+
+__all__ = ["pytest_addoption", "pytest_make_collect_report", "pytest_runtest_makereport"]
 
 
 @pytest.fixture
