@@ -12,6 +12,7 @@ from pathlib import Path
 
 from clusterkit.config.settings import environment
 from clusterkit.errors import HearthError
+from tests.watchdog import VARIABLE
 
 CACHE = Path(environment().get("HOME", "/root")) / ".cache" / "hearth" / "lab"
 PROGRAMS = {
@@ -127,7 +128,13 @@ def _start_engine() -> None:
     log = CACHE / "dockerd.log"
     with log.open("a") as output:
         process = subprocess.Popen(
-            ["dockerd"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            ["dockerd"],
+            # Other runs of tests use it too.
+            env={name: value for name, value in environment().items() if name != VARIABLE},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     # The engine outlives this process; until then somebody has to wait for it.
     threading.Thread(target=process.wait, daemon=True).start()
