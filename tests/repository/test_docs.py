@@ -63,7 +63,7 @@ DEFINING = (
 
 @cache
 def defined_names() -> set[str]:
-    """Every word that the repository ships, and every variable of its settings, with its prefix or without."""
+    """Every word that the repository ships, and every variable of its settings, with and without prefix."""
     files = [
         path for path in files_of(ROOT) if path.parts[0] in DEFINING and path.suffix not in (".sum", ".md")
     ]
