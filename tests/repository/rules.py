@@ -3,7 +3,7 @@
 import ast
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
@@ -65,6 +65,8 @@ PACKAGES = (
 FORBIDDEN_NAMES = re.compile(
     r"(^|/)(utils?|helpers?|common|misc|core|manager)(\.py)?(/|$)|_(v\d+|service|legacy|impl)\.py$"
 )
+#: Takes a root folder and yields what breaks it.
+Rule = Callable[[Path], Iterator[str]]
 LONGEST_FILE = 400
 BIGGEST_FILE_BYTES = 300 * 1024
 CODE = (".py", ".sh", ".js", ".ts", ".tsx", ".j2", ".css", ".html")
@@ -79,7 +81,7 @@ MONKEYPATCH = {"setenv", "delenv", "chdir", "syspath_prepend"}
 DEFINES_NAMES = re.compile(r"(^|/)settings\.py$|^group_vars/all/main\.yaml$")
 
 
-def every_rule() -> dict[str, "Rule"]:
+def every_rule() -> dict[str, Rule]:
     """All rules, by name."""
     return {name.removeprefix("rule_"): rule for name, rule in globals().items() if name.startswith("rule_")}
 
@@ -212,6 +214,3 @@ def rule_no_file_names_a_place_on_one_machine(root: Path) -> Iterator[str]:
             for number, line in enumerate((root / path).read_text().splitlines(), 1):
                 if private.search(line):
                     yield f"{path}:{number}: a place on somebody's machine: {line.strip()[:80]}"
-
-
-Rule = type(rule_top_level_is_closed)

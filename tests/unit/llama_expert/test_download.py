@@ -51,7 +51,8 @@ def handler_for(host: Host) -> type[BaseHTTPRequestHandler]:
                 return
             asked = self.headers["Range"]
             host.asked.append(asked)
-            start = int(re.fullmatch(r"bytes=(\d+)-", asked)[1]) if asked and host.ranges else 0
+            whole = re.fullmatch(r"bytes=(\d+)-", asked) if asked and host.ranges else None
+            start = int(whole[1]) if whole else 0
             if start and start >= len(host.body):
                 self.send_error(416)
                 return
