@@ -71,11 +71,11 @@ def names_in_code(root: Path) -> set[str]:
     return words | {word.upper() for word in words}  # a setting's variable is its field in capitals
 
 
-def names_of_nothing(text: str, known: set[str]) -> list[str]:
+def names_of_nothing(text: str, names: set[str]) -> list[str]:
     """The spans in backticks with a word in them that no code has."""
     spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
     words = {span: set(re.findall(r"[A-Za-z_]\w*", span)) for span in spans if not (ROOT / span).exists()}
-    return sorted(span for span, used in words.items() if used - known)
+    return sorted(span for span, used in words.items() if used - names)
 
 
 @pytest.mark.req("DOC-04")
@@ -87,8 +87,8 @@ def test_every_name_in_the_architecture_is_one_of_the_code() -> None:
 def test_a_symbol_that_is_gone_is_found(tmp_path: Path) -> None:
     (tmp_path / "hearth").mkdir()
     (tmp_path / "hearth/house.py").write_text("class House: ...\n")
-    known = names_in_code(tmp_path)
-    assert names_of_nothing("`hearth/house.py`, `House`, `Home` and `House(home=…)`", known) == [
+    names = names_in_code(tmp_path)
+    assert names_of_nothing("`hearth/house.py`, `House`, `Home` and `House(home=…)`", names) == [
         "Home",
         "House(home=…)",
     ]
@@ -102,8 +102,8 @@ def symbols_of_files(text: str) -> list[tuple[str, str]]:
 @pytest.mark.req("DOC-04")
 @pytest.mark.parametrize("page", PAGES)
 def test_what_a_page_says_stands_in_a_file_stands_there(page: str) -> None:
-    told = symbols_of_files((ROOT / page).read_text())
-    gone = [(symbol, file) for symbol, file in told if not _stands_in(symbol, file)]
+    pairs = symbols_of_files((ROOT / page).read_text())
+    gone = [(symbol, file) for symbol, file in pairs if not _stands_in(symbol, file)]
     assert gone == []
 
 
