@@ -84,7 +84,7 @@ class Front:
             await self.becomes(model, "down")
 
     async def becomes(self, model: str, status: str) -> None:
-        async with asyncio.timeout(10), httpx.AsyncClient(base_url=self.url) as client:
+        async with asyncio.timeout(30), httpx.AsyncClient(base_url=self.url) as client:
             while (await client.get(f"/v1/models/{model}")).json().get("status") != status:
                 pass
 
@@ -93,7 +93,7 @@ class Front:
 async def front_of(home: Path, process: subprocess.Popen[bytes]) -> AsyncIterator[Front]:
     index = 0
     async with LocalRegistry(home / "run" / "registry.db", SystemClock()) as registry:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):  # for the program to start on a busy machine
             while not (found := await registry.instances("moe-gateway")):
                 assert process.poll() is None, "the gateway has ended"
                 index = await registry.wait_for_change(index, timeout=1)

@@ -46,7 +46,10 @@ async def started(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
     if request.param == "nomad":
         agent: RunningAgent = request.getfixturevalue("agent")
         async with Nomad(AgentAccess(url=agent.url)) as nomad:
-            yield NomadJobs(nomad), partial(asyncio.to_thread, run_job, agent, program=WAIT.command[-1])
+            yield (
+                NomadJobs(nomad),
+                partial(asyncio.to_thread, partial(run_job, agent, program=WAIT.command[-1])),
+            )
             for job in agent.get("/v1/jobs"):
                 await nomad.stop_job(job["ID"], purge=True)
         return

@@ -37,8 +37,9 @@ async def staged(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         with staged_cluster(tmp_path) as cluster:
             yield cluster
     else:
-        with real_cluster(*request.getfixturevalue("agents"), tmp_path) as cluster:
-            yield cluster
+        consul, nomad = request.getfixturevalue("agents")
+        with real_cluster(consul, nomad, tmp_path) as real:
+            yield real
 
 
 @pytest.fixture(scope="module")

@@ -79,8 +79,8 @@ class Site:
 
 def on_this_machine(rendered: Mapping[str, Any]) -> dict[str, Any]:
     """The job without what a host of the cluster has: its users, the installed wheel, its certificates."""
-    made = copy.deepcopy(dict(rendered))
-    (program,) = made["TaskGroups"][0]["Tasks"]
+    adapted = copy.deepcopy(dict(rendered))
+    (program,) = adapted["TaskGroups"][0]["Tasks"]
     program["User"] = ""
     arguments = program["Config"]["args"]
     program["Config"]["args"] = [sys.executable if one.endswith("/bin/python") else one for one in arguments]
@@ -89,7 +89,7 @@ def on_this_machine(rendered: Mapping[str, Any]) -> dict[str, Any]:
     program["Env"]["PYTHONPATH"] = str(ROOT)
     for template in program["Templates"]:
         template["Uid"], template["Gid"] = os.getuid(), os.getgid()
-    return made
+    return adapted
 
 
 @pytest.fixture(scope="module")

@@ -33,7 +33,11 @@ class StagedPlace(Protocol):
     """A place and the strings that move its services."""
 
     place: Place
-    key: str  #: what its gateway asks for
+
+    @property
+    def key(self) -> str:
+        """What its gateway asks for."""
+        ...
 
     async def serve(
         self, service: str, port: int, *, model: str = "", healthy: bool = True, detail: str = ""

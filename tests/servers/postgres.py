@@ -52,7 +52,7 @@ class Postgres:
             for path in (self.folder, password):
                 shutil.chown(path, ROOT_RUNS_IT_AS)
         # A language's order of letters, as servers have it and SQLite does not.
-        command = [
+        command: list[str | Path] = [
             *self._as_its_user(), self._programs / "initdb", "--pgdata", self.folder / "data",
             "--username", ROOT_RUNS_IT_AS, "--pwfile", password, "--auth", "scram-sha-256",
             "--encoding", "UTF8", "--locale", "C.UTF-8", "--locale-provider", "icu", "--icu-locale", "en-US",
@@ -82,7 +82,13 @@ class Postgres:
             stdout=log, stderr=log, cwd=self.folder,
         )  # fmt: skip
         log.close()
-        ready = [self._programs / "pg_isready", "--host", self.folder, "--port", str(self.port)]
+        ready: list[str | Path] = [
+            self._programs / "pg_isready",
+            "--host",
+            self.folder,
+            "--port",
+            str(self.port),
+        ]
         for _ in range(START_SECONDS * 10):
             if subprocess.run([*ready, "--timeout", "1"], capture_output=True).returncode == 0:
                 return

@@ -80,6 +80,13 @@ def test_the_gateways_job_runs_the_gateway_behind_the_name_moe_gateway() -> None
     assert service(job("moe-gateway", moe_gateway_service="front"))["Name"] == "front"
 
 
+@pytest.mark.req("CLU-01")
+def test_prometheus_is_asked_at_a_path_of_its_management_interface() -> None:
+    (check,) = service(job("prometheus"))["Checks"]
+    assert (check["Type"], check["Method"]) == ("http", "")
+    assert check["Path"] in ("/-/ready", "/-/healthy")  # prometheus.io, "Management API"
+
+
 @pytest.mark.req("CLU-02")
 def test_the_names_that_the_programs_ask_for_are_those_of_the_jobs() -> None:
     agent, gateway = PipecatappSettings(), GatewaySettings()
@@ -205,10 +212,10 @@ def test_an_expert_is_told_of_no_memory_and_may_use_all_that_its_host_has_free()
         for memory in (2048, 65536)
     ]
     assert rendered_on[0] == rendered_on[1]
-    told = task(rendered_on[0])
-    assert "LLAMA_EXPERT_MEMORY_MB" not in told["Env"]
-    assert int(told["Env"]["LLAMA_EXPERT_RESERVE_MB"]) < 100
-    assert told["Resources"]["MemoryMaxMB"] == -1
+    program = task(rendered_on[0])
+    assert "LLAMA_EXPERT_MEMORY_MB" not in program["Env"]
+    assert int(program["Env"]["LLAMA_EXPERT_RESERVE_MB"]) < 100
+    assert program["Resources"]["MemoryMaxMB"] == -1
 
 
 @pytest.mark.req("MOD-10")

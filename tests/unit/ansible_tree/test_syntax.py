@@ -12,12 +12,12 @@ from tests.ansible_render import ROOT
 
 @pytest.mark.req("GTW-01")
 def test_ansible_reads_the_playbook_with_all_of_its_roles(tmp_path: Path) -> None:
-    told = {"ANSIBLE_VAULT_PASSWORD_FILE": str(tmp_path / "password"), "ANSIBLE_NOCOLOR": "1"}
+    variables = {"ANSIBLE_VAULT_PASSWORD_FILE": str(tmp_path / "password"), "ANSIBLE_NOCOLOR": "1"}
     (tmp_path / "password").write_text("any\n")
     done = subprocess.run(
         [str(Path(sys.executable).with_name("ansible-playbook")), "--syntax-check", "playbook.yaml"],
         cwd=ROOT,
-        env={**environment(), **told},
+        env={**environment(), **variables},
         capture_output=True,
         text=True,
         timeout=100,

@@ -26,8 +26,13 @@ def nobody_looks(_: Progress) -> None:
 
 
 async def add(machine: StagedMachine, source: Path | str, **options: str) -> ModelChange:
-    asked = {"expert": "main", "sha256": None, "name": None, **options}
-    return await machine.place.add_model(str(source), progress=nobody_looks, **asked)
+    return await machine.place.add_model(
+        str(source),
+        expert=options.get("expert", "main"),
+        sha256=options.get("sha256"),
+        name=options.get("name"),
+        progress=nobody_looks,
+    )
 
 
 def listed(machine: StagedMachine) -> str:

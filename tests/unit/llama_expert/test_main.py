@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from clusterkit.clock import SystemClock
-from llama_expert.__main__ import make_supervisor
+from llama_expert.__main__ import make_model_servers
 from llama_expert.memory import free_memory_mb
 from llama_expert.settings import LlamaExpertSettings
 
@@ -41,7 +41,7 @@ async def chosen_mb(home: Path, memory_mb: int | None) -> int:
         engine="llama-server",
         llama_server_binary=Path("/bin/false"),
     )
-    supervisor = make_supervisor(settings, SystemClock())
+    servers = make_model_servers(settings, SystemClock())
     chosen: asyncio.Queue[str] = asyncio.Queue()
 
     def take(_: Any, __: str, event: MutableMapping[str, Any]) -> Any:
@@ -50,7 +50,7 @@ async def chosen_mb(home: Path, memory_mb: int | None) -> int:
         raise structlog.DropEvent
 
     structlog.configure(processors=[take], cache_logger_on_first_use=False)
-    supervising = asyncio.create_task(supervisor.run())
+    supervising = asyncio.create_task(servers.run())
     try:
         async with asyncio.timeout(20):
             name = await chosen.get()

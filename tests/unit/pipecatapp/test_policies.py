@@ -83,8 +83,8 @@ async def ask(agent: RunningAgent, *turns: ScriptedAnswer, text: str = "How many
 async def logged(agent: RunningAgent, action_type: str) -> Sequence[Any]:
     """The outcomes of the log of actions, once every intent has one."""
     for _ in range(1000):
-        query = {"action_type": action_type, "limit": 1000}
-        rows = (await agent.client.get("/api/events", params=query)).json()["events"]
+        query = f"/api/events?action_type={action_type}&limit=1000"
+        rows = (await agent.client.get(query)).json()["events"]
         outcomes = [row for row in rows if row["phase"] == "outcome"]
         if outcomes and len(outcomes) * 2 == len(rows):
             return outcomes

@@ -96,8 +96,10 @@ async def test_the_first_words_are_there_while_the_model_still_writes(agent: Run
     async with agent.agent.turns.run(Turn("Tell me a story."), principal=LOCAL_PERSON) as running:
         async for event in running.subscribe():
             if isinstance(event, Chunk):
+                assert event.text.startswith("Once upon")
                 break
-        assert event.text.startswith("Once upon")
+        else:
+            pytest.fail("no text came")
 
 
 async def test_a_turn_that_fails_says_so_to_every_subscriber(agent: RunningAgent) -> None:

@@ -11,6 +11,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as plain_text
 
 from clusterkit.cluster.agent_http import UnreachableError
+from clusterkit.testing import ScriptedAnswer
 from pipecatapp.web.app import STATIC
 from tests.servers.agent import WORKFLOWS, RunningAgent
 from tests.unit.pipecatapp.web.conftest import MakeAgent
@@ -68,6 +69,22 @@ async def test_the_feed_of_events_is_read_on_from_its_cursor(agent: RunningAgent
     assert seen == everything["events"]
     assert [one["seq"] for one in seen] == sorted({one["seq"] for one in seen})
     assert page["next"] == cursor == everything["next"]
+
+
+@pytest.mark.req("TEL-03", "TEL-04")
+async def test_turns_leave_every_kind_of_action_with_what_it_cost(agent: RunningAgent) -> None:
+    await agent.says(ScriptedAnswer(text="Once upon a time."))
+    await agent.ask("what is 1 + 1")
+    await agent.ask("Tell me a story.")
+    await written(agent, 2)
+    outcomes = [one for one in (await events(agent, limit=1000))["events"] if one["phase"] == "outcome"]
+    assert {one["action_type"] for one in outcomes} == {"tool_call", "llm_inference", "plan_step_execution"}
+    (call,) = (one for one in outcomes if one["action_type"] == "tool_call")
+    assert call["tool_name"] == "calculator"
+    assert None not in call["resource_metrics"].values()
+    (inference,) = (one for one in outcomes if one["action_type"] == "llm_inference")
+    assert inference["resource_metrics"]["token_count_in"] > 0
+    assert inference["resource_metrics"]["token_count_out"] == 4  # a word each
 
 
 async def test_the_feed_of_events_can_be_filtered(agent: RunningAgent) -> None:

@@ -323,9 +323,14 @@ async def test_the_secret_of_a_message_is_in_no_log(agent: RunningAgent, receive
     assert SECRET not in str(agent.logs)
 
 
-def ended_messages(agent: RunningAgent) -> int:
-    events = ("message_answered", "message_answer_refused")
-    return len([line for line in agent.logs if line["event"] in events])
+async def all_ended(agent: RunningAgent, messages: int) -> None:
+    """Return once so many messages have come to their end."""
+    ends = ("message_answered", "message_answer_refused")
+
+    def ended() -> bool | None:
+        return len([line for line in agent.logs if line["event"] in ends]) >= messages or None
+
+    await soon(ended)
 
 
 @pytest.mark.req("GTW-08")
@@ -334,11 +339,10 @@ async def test_messages_that_were_answered_or_failed_take_up_no_place(
 ) -> None:
     for number in range(MAX_MESSAGES // 2 + 1):
         receiver.statuses = [410]
-        for text in ("what is 1 + 1", "Tell me a story."):
+        for place, text in enumerate(("what is 1 + 1", "Tell me a story."), start=1):
             accepted = await post(agent, text, receiver.channel(f"{number}: {text}"))
             assert accepted.status_code == 202
-            ended = 2 * number + (1 if text == "what is 1 + 1" else 2)
-            await soon(lambda ended=ended: ended_messages(agent) >= ended or None)
+            await all_ended(agent, 2 * number + place)
 
 
 async def test_more_messages_than_can_be_worked_on_are_refused(make_agent: MakeAgent) -> None:
