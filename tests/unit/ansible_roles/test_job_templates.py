@@ -1,5 +1,6 @@
 """What the job templates render is what Nomad reads, the programs serve and the site asked for."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -16,14 +17,34 @@ from clusterkit.telemetry.metrics import Metrics
 from llama_expert.settings import LlamaExpertSettings
 from moe_gateway.settings import GatewaySettings
 from pipecatapp.settings import PipecatappSettings
-from tests.ansible_render import ROOT, THREE_HOSTS, render
-from tests.unit.ansible_roles.jobs import HEARTH_JOBS, TEMPLATES, file, group, job, job_text, service, task
+from tests.ansible_render import ROOT, THREE_HOSTS, render, templates_of
+from tests.repository.ansible_tree import roles
+from tests.unit.ansible_roles.jobs import (
+    HEARTH_JOBS,
+    TEMPLATES,
+    file,
+    group,
+    job,
+    job_text,
+    parsed,
+    service,
+    task,
+)
 
 ONE_HOST = "all: {children: {controllers: {hosts: {n1: {host_address: 192.0.2.11, host_interface: eth0}}}}}"
 SETTINGS: dict[str, type[ServiceSettings]] = {
     "expert-main": LlamaExpertSettings,
     "moe-gateway": GatewaySettings,
     "pipecatapp": PipecatappSettings,
+}
+#: Whose user each job is.
+RUNS_AS = {
+    "expert-main": "llama_expert",
+    "moe-gateway": "moe_gateway",
+    "pipecatapp": "pipecatapp",
+    "llamacpp-rpc": "llama_expert",
+    "mqtt": "mqtt",
+    "prometheus": "monitoring",
 }
 SITE = yaml.safe_load((ROOT / "group_vars/all/main.yaml").read_text())
 
@@ -84,6 +105,28 @@ def test_a_site_that_names_its_services_otherwise_tells_the_programs() -> None:
     assert said["PIPECATAPP_MAIN_EXPERT_SERVICE"] == "expert-coding"
 
 
+@pytest.mark.req("PRV-14")
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_name_and_port_of_a_service_is_the_sites(name: str) -> None:
+    names = {key: f"site-{key.replace('_', '-')}" for key in SITE if key.endswith("_service")}
+    ports = {key: 40000 + number for number, key in enumerate(key for key in SITE if key.endswith("_port"))}
+    ours = {
+        "expert_service_prefix": "site-",
+        "llama_api_service_name": "site-main",
+        "monitoring_service": "site-p",
+    }
+    found = job(name, **names, **ports, **ours)
+    reserved = [port["Value"] for one in group(found)["Networks"] for port in one["ReservedPorts"] or ()]
+    assert found["ID"].startswith("site-")
+    assert service(found)["Name"] == found["ID"]
+    assert set(reserved) <= set(ports.values())
+    told = [value for key, value in (task(found)["Env"] or {}).items() if key.endswith("_SERVICE")]
+    assert all(value.startswith("site-") for value in told), told
+    asked = re.findall(r'nomadVar \\"nomad/jobs/(.*?)\\"|service \\"(.*?)\\"', json.dumps(found))
+    # Nomad's own entry of each host has a name of its own.
+    assert all(one.startswith("site-") for pair in asked for one in pair if one not in ("", "nomad-client"))
+
+
 @pytest.mark.parametrize("name", HEARTH_JOBS)
 def test_every_variable_that_a_program_is_told_is_one_of_its_settings(name: str) -> None:
     settings = SETTINGS[name]
@@ -97,23 +140,41 @@ def test_every_variable_that_a_program_is_told_is_one_of_its_settings(name: str)
 
 
 @pytest.mark.req("PRV-15")
-def test_the_log_file_and_the_addresses_of_the_agents_are_the_sites() -> None:
-    said = task(job("pipecatapp", pipecatapp_log_file="/srv/agent.log", consul_addr="https://[::1]:8501"))[
-        "Env"
-    ]
+def test_what_the_site_says_of_nomad_the_log_file_and_the_expert_is_in_job_and_script() -> None:
+    def rendered(role: str, template: str, **site: str) -> str:
+        return render(role, template, THREE_HOSTS, "n1", group_vars={"controllers": site})
+
+    told = {
+        "nomad_addr": "https://nomad.example:1",
+        "pipecatapp_log_file": "/srv/agent.log",
+        "llama_api_service_name": "expert-coding",
+        "consul_addr": "https://[::1]:8501",
+    }
+    agent = ("pipecatapp", "pipecatapp.nomad.j2")
+    said = task(parsed(rendered(*agent, **told)))["Env"]
     assert said["PIPECATAPP_LOG_FILE"] == "/srv/agent.log"
     assert said["PIPECATAPP_CONSUL_URL"] == "https://[::1]:8501"
+    assert said["PIPECATAPP_MAIN_EXPERT_SERVICE"] == "expert-coding"
+    by_default = task(parsed(rendered(*agent)))["Env"]
+    assert by_default["PIPECATAPP_LOG_FILE"] == "/var/log/hearth/pipecatapp.log"
+    assert by_default["PIPECATAPP_MAIN_EXPERT_SERVICE"] == "expert-main"
+
+    script = ("bootstrap_agent", "start_services.sh.j2")
+    assert 'NOMAD_ADDR="${NOMAD_ADDR:-https://127.0.0.1:4646}"' in rendered(*script)
+    assert 'NOMAD_ADDR="${NOMAD_ADDR:-https://nomad.example:1}"' in rendered(*script, **told)
+    assert re.search(r"^start expert-main$", rendered(*script), re.MULTILINE)
+    assert re.search(r"^start expert-coding$", rendered(*script, **told), re.MULTILINE)
+    assert "export NOMAD_ADDR=https://nomad.example:1 " in rendered("common", "restart.sh.j2", **told)
 
 
-@pytest.mark.req("PRV-15")
-def test_the_start_script_speaks_to_the_sites_nomad_about_the_sites_services() -> None:
-    def script(**variables: str) -> str:
-        return render("bootstrap_agent", "start_services.sh.j2", THREE_HOSTS, "n1", variables=variables)
-
-    assert "https://127.0.0.1:4646" in script()
-    assert "https://nomad.example:1" in script(nomad_addr="https://nomad.example:1")
-    assert re.search(r"^start expert-main$", script(), re.MULTILINE)
-    assert re.search(r"^start expert-coding$", script(llama_api_service_name="expert-coding"), re.MULTILINE)
+@pytest.mark.req("PRV-16")
+@pytest.mark.parametrize("role", [role.name for role in roles(ROOT)])
+def test_every_job_script_and_unit_renders_from_the_sites_variables(role: str) -> None:
+    wanted = [name for name in templates_of(role) if re.search(r"\.(nomad|sh|service|env)\.j2$", name)]
+    for name in wanted:
+        included = next((extra for _, one, extra in TEMPLATES.values() if one == name), {})
+        text = render(role, name, THREE_HOSTS, "w1", variables={**included, "facts": {"hostname": "other"}})
+        assert "{{" not in re.sub(r"\{\{ (env|\$labels)\b.*?\}\}", "", text), name
 
 
 @pytest.mark.req("PRV-20", "PRV-23")
@@ -138,11 +199,13 @@ def test_the_driver_is_the_sites_choice(name: str) -> None:
     assert plain["VolumeMounts"] is None
 
 
+@pytest.mark.req("PRV-33")
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_no_task_runs_as_root_and_its_secrets_are_for_its_user_alone(name: str) -> None:
     found = task(job(name))
     known = {user["name"]: user["uid"] for user in SITE["hearth_users"].values()}
-    assert found["User"] in known
+    assert len(set(known.values()) - {0}) == len(SITE["hearth_users"]), "two services are one user, or root"
+    assert found["User"] == SITE["hearth_users"][RUNS_AS[name]]["name"]
     secret = [one for one in found["Templates"] or () if "SECRETS" in one["DestPath"]]
     for template in secret:
         assert (template["Perms"], template["Uid"]) == ("0600", known[found["User"]]), template["DestPath"]
@@ -260,7 +323,8 @@ def test_the_start_script_starts_what_was_stopped_and_skips_what_nomad_does_not_
         job() {{ for last; do :; done; echo "$last"; }}
         case "$2 $(job "$@")" in
             "status expert-main" | "status home-assistant" | "status $BROKEN") echo "Status = dead" ;;
-            "status pipecatapp") echo "Status = running" ;;
+            "status pipecatapp") echo "Status = $AGENT" ;;
+            "status $UNREADABLE") echo "Error querying job: 403 (Permission denied)" >&2; exit 1 ;;
             "status "*) echo 'No job(s) with prefix or ID found' >&2; exit 1 ;;
             "start $BROKEN") exit 1 ;;
             "start "*) job "$@" >>{tmp_path}/started ;;
@@ -269,8 +333,16 @@ def test_the_start_script_starts_what_was_stopped_and_skips_what_nomad_does_not_
     )
     nomad.chmod(0o755)
 
-    def run(broken: str) -> subprocess.CompletedProcess[str]:
-        told = {"PATH": f"{tmp_path}:/usr/bin:/bin", "BROKEN": broken}
+    def run(
+        broken: str, agent: str = "running", unreadable: str = "nothing"
+    ) -> subprocess.CompletedProcess[str]:
+        told = {
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "BROKEN": broken,
+            "AGENT": agent,
+            "UNREADABLE": unreadable,
+        }
+        (tmp_path / "started").write_text("")
         return subprocess.run(["sh", str(script)], env=told, capture_output=True, text=True, check=False)
 
     done = run("nothing")
@@ -280,3 +352,13 @@ def test_the_start_script_starts_what_was_stopped_and_skips_what_nomad_does_not_
     assert (done.returncode, done.stderr) == (0, "")
     broken = run("moe-gateway")
     assert (broken.returncode, broken.stderr) == (1, "moe-gateway: could not be started\n")
+    (tmp_path / "nomad").write_text(
+        (tmp_path / "nomad").read_text().replace('"start $BROKEN") exit 1 ;;\n', "")
+    )
+    assert run("moe-gateway", agent="dead").returncode == 0
+    started = (tmp_path / "started").read_text().split()
+    assert started == ["expert-main", "pipecatapp", "moe-gateway", "home-assistant"]
+    unreadable = run("nothing", unreadable="moe-gateway")
+    assert unreadable.returncode == 1
+    assert unreadable.stderr == "moe-gateway: Error querying job: 403 (Permission denied)\n"
+    assert "home-assistant: started" in unreadable.stdout, "one that fails does not keep the others"
