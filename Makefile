@@ -1,6 +1,6 @@
 # Every command of a developer. CI calls `make test` and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help up down plan setup check test unit lab molecule faults playbooks bench docs lock clean
+.PHONY: help up down plan setup check test unit mutants lab molecule faults playbooks bench docs lock clean
 
 bin := .venv/bin
 packages := clusterkit llama_expert moe_gateway pipecatapp hearth
@@ -46,6 +46,9 @@ unit: setup ## the fast tests
 test: check ## all tests, those on a lab of hosts too
 	-$(bin)/python -m tests.lab setup
 	$(bin)/pytest
+
+mutants: setup ## break the product on purpose, the new and stale mutants or those of ROW=id: marked tests see it
+	$(bin)/python -m tests.mutants $(ROW)
 
 lab: setup ## three blank hosts on this machine, to try the cluster on
 	$(bin)/python -m tests.lab setup

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -31,7 +32,8 @@ from pipecatapp.web.app import make_app
 from pipecatapp.web.chat import chat_routes
 from pipecatapp.web.feeds import feed_routes
 from pipecatapp.web.messages import message_routes
-from tests.repository.marks import marked_tests, requirements
+from tests.mutants.proof import Proof, proofs
+from tests.repository.marks import requirements
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = (HearthSettings, GatewaySettings, PipecatappSettings, LlamaExpertSettings)
@@ -59,18 +61,21 @@ def pages() -> dict[str, str]:
 
 
 def requirements_page() -> str:
-    """Every requirement, and the tests that prove it."""
-    proofs, rows = marked_tests(ROOT), requirements(ROOT)
-    proved = sum(row["id"] in proofs for row in rows)
+    """Every requirement, how far it is proved, and the tests that prove it."""
+    proof, rows = proofs(ROOT), requirements(ROOT)
+    counts = Counter(one.status for one in proof.values())
     parts = [
         NOTE,
         "# Requirements\n",
-        f"{proved} of {len(rows)} rows are proved by a test that carries their marker.\n",
+        f"Of {len(rows)} rows, {counts['proved']} are proved, {counts['partly']} partly, and "
+        f"{counts['open']} are open. A row is *proved* when every clause of its sentence was made false on "
+        "purpose (`tests/mutants/`) and a test that carries the row's marker saw it, *partly proved* when it "
+        "has such tests and clauses are left, which are named.\n",
     ]
     for area in dict.fromkeys(row["area"] for row in rows):
         parts.append(f"## {area}\n")
         cells = [
-            (row["id"], row["feature"], row["works_when"], _proof(proofs.get(row["id"], [])))
+            (row["id"], row["feature"], row["works_when"], _proof(proof[row["id"]]))
             for row in rows
             if row["area"] == area
         ]
@@ -78,8 +83,10 @@ def requirements_page() -> str:
     return "\n".join(parts)
 
 
-def _proof(tests: Iterable[str]) -> str:
-    return "<br>".join(f"`{test}`" for test in tests) or "not yet"
+def _proof(proof: Proof) -> str:
+    left = ", ".join(f"“{clause}”" for clause in proof.missing)
+    status = {"open": "open", "partly": f"partly proved; left: {left}", "proved": "**proved**"}[proof.status]
+    return "<br>".join([status, *(f"`{test}`" for test in proof.tests)])
 
 
 def settings_page() -> str:
