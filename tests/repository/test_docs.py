@@ -164,4 +164,6 @@ def test_the_expert_has_models_a_command_that_deploys_it_and_a_request_to_copy(e
 def test_the_notes_on_connect_have_steps_and_measured_figures() -> None:
     text = (ROOT / "docs/consul-connect.md").read_text()
     assert "consul_connect_enabled: true" in text.split("## Steps")[1].split("## ")[0]
-    assert re.search(r"^\| \S.*\d", text.split("## What it costs")[1], re.MULTILINE)
+    costs = text.split("## What it costs")[1]
+    for way in ("direct", "sidecars"):
+        assert re.search(rf"^\| \d+ \|( [\d.]+ \|){{3}} {way} \|$", costs, re.MULTILINE), way
