@@ -149,6 +149,7 @@ def test_what_the_site_says_of_nomad_the_log_file_and_the_expert_is_in_job_and_s
         "pipecatapp_log_file": "/srv/agent.log",
         "llama_api_service_name": "expert-coding",
         "consul_addr": "https://[::1]:8501",
+        "home_assistant_service": "house",
     }
     agent = ("pipecatapp", "pipecatapp.nomad.j2")
     said = task(parsed(rendered(*agent, **told)))["Env"]
@@ -164,6 +165,7 @@ def test_what_the_site_says_of_nomad_the_log_file_and_the_expert_is_in_job_and_s
     assert 'NOMAD_ADDR="${NOMAD_ADDR:-https://nomad.example:1}"' in rendered(*script, **told)
     assert re.search(r"^start expert-main$", rendered(*script), re.MULTILINE)
     assert re.search(r"^start expert-coding$", rendered(*script, **told), re.MULTILINE)
+    assert re.search(r"^start house$", rendered(*script, **told), re.MULTILINE)
     assert "export NOMAD_ADDR=https://nomad.example:1 " in rendered("common", "restart.sh.j2", **told)
 
 
