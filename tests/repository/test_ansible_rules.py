@@ -303,7 +303,7 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
         (
             "preflight_comes_first",
             "playbook.yaml",
-            PLAYBOOK.replace("{hosts: all, ", "{hosts: all, tasks: [{ansible.builtin.setup: {}}], "),
+            PLAYBOOK.replace("{hosts: all, ", "{hosts: all, tasks: [{ansible.builtin.file: {path: /x}}], "),
         ),
         ("preflight_comes_first", "playbook.yaml", PLAYBOOK.replace("tags: [always]", "tags: [a]", 1)),
         (
