@@ -1,6 +1,6 @@
 # Every command of a developer. CI calls `make test` and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help up down plan setup check test unit mutants lab molecule faults playbooks bench docs lock clean
+.PHONY: help up down plan setup check test machine unit roles mutants campaign lab molecule faults playbooks bench docs lock clean
 
 bin := .venv/bin
 packages := clusterkit llama_expert moe_gateway pipecatapp hearth
@@ -39,31 +39,42 @@ check: setup .cache/ansible-linted ## lint, types, import contracts, playbooks, 
 	$(bin)/lint-imports --no-cache
 	$(bin)/ansible-playbook --syntax-check $(playbooks) >/dev/null
 	$(bin)/pytest -q tests/repository
+	@$(bin)/python -m docs.stale
 
-unit: setup ## the fast tests
-	$(bin)/pytest -q tests/unit
+# Ansible is started for every one of these; they are most of the time of all tests in tests/unit.
+role_tests := tests/unit/ansible_roles tests/unit/ansible_host_roles
 
-test: check ## all tests, those on a lab of hosts too
-	-$(bin)/python -m tests.lab setup
-	$(bin)/pytest
+unit: setup ## the fast tests: those of the Python packages
+	$(bin)/pytest -q tests/unit $(addprefix --ignore=,$(role_tests))
+
+roles: setup ## the tests of the Ansible roles that need no host of their own
+	$(bin)/pytest -q $(role_tests)
+
+# Before tests are collected: what is missing here must fail, not be skipped.
+machine: setup ## install and build what tests need: Debian's packages, Consul, Nomad
+	$(bin)/python -m tests.lab setup
+
+# The results of mutants change the generated page: they come last.
+test: check machine ## all tests, those on a lab of hosts too, and the mutants whose file or tests have changed
+	$(bin)/pytest --strict-skips
+	$(bin)/python -m tests.mutants --no-lab --seconds 1200
+
+campaign: machine ## what nobody waits for: playbooks, Molecule, faults, all mutants; writes docs/results
+	$(bin)/python -m tests.campaign
 
 mutants: setup ## break the product on purpose, the new and stale mutants or those of ROW=id: marked tests see it
 	$(bin)/python -m tests.mutants $(ROW)
 
-lab: setup ## three blank hosts on this machine, to try the cluster on
-	$(bin)/python -m tests.lab setup
+lab: machine ## three blank hosts on this machine, to try the cluster on
 	$(bin)/python -m tests.lab up lab
 
-molecule: setup ## the Molecule scenarios of all roles, or of ROLE=name
-	$(bin)/python -m tests.lab setup
+molecule: machine ## the Molecule scenarios of all roles, or of ROLE=name
 	$(bin)/python -m tests.lab.molecule_run $(ROLE)
 
-faults: setup ## the fault campaign on a lab, or only CASE=name
-	$(bin)/python -m tests.lab setup
+faults: machine ## the fault campaign on a lab, or only CASE=name
 	$(bin)/python -m tests.faults $(CASE)
 
-playbooks: setup ## the cluster's playbooks on labs of three hosts; half an hour
-	$(bin)/python -m tests.lab setup
+playbooks: machine ## the cluster's playbooks on labs of three hosts; half an hour
 	$(bin)/pytest tests/playbooks
 
 bench: setup ## benchmarks, printed as ratios beside a peer

@@ -5,15 +5,19 @@ import re
 from pathlib import Path
 
 from docs.tables import table
+from tests.subjects import is_stale
 
 PLACE = re.compile(r"(<!-- figures: .*? (\S+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
+
+STALE = "*Stale: what was measured has changed since.*\n\n"
 
 
 def page_with_figures(root: Path, page: str) -> str:
     """The page, with the table of the results file that it names in a comment."""
 
     def filled(found: re.Match[str]) -> str:
-        return f"{found[1]}{_figures(root / found[2])}{found[3]}"
+        note = STALE if is_stale(root, Path(found[2]).name) else ""
+        return f"{found[1]}{note}{_figures(root / found[2])}{found[3]}"
 
     return PLACE.sub(filled, (root / page).read_text())
 

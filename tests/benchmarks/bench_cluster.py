@@ -17,6 +17,7 @@ from tests.lab.host import dump
 from tests.lab.lab import Lab
 from tests.lab.playbook_run import ROOT
 from tests.lab.timings import Timings
+from tests.subjects import cluster_subject
 
 SIZES = (1, 3, 5)
 GOAL_FORMED_S = 360.0
@@ -28,7 +29,9 @@ Figure = dict[str, str]
 
 def main() -> None:
     """Print the figures and keep them."""
-    results: dict[str, Any] = {"cpus": os.cpu_count(), "sizes": {}, "figures": []}
+    results: dict[str, Any] = {
+        "cpus": os.cpu_count(), "sizes": {}, "figures": [], "subject": cluster_subject(ROOT)
+    }  # fmt: skip
     for hosts in SIZES:
         with Lab(f"bench-{hosts}", hosts=hosts, controllers=min(hosts, 3)) as lab:
             cluster = _form(lab, results)

@@ -15,6 +15,7 @@ from tests.lab.host import dump
 from tests.lab.lab import Lab
 from tests.lab.playbook_run import ROOT
 from tests.lab.site import Site
+from tests.subjects import connect_subject
 
 CONNECTIONS = (1, 16)
 ROUNDS = 5
@@ -35,9 +36,9 @@ def main() -> None:
         lab.ansible("playbook.yaml", "--tags", "infrastructure").expect_success()
         site = Site(lab)
         _start(site)
-        rows = _measure(site)
+        results = {"figures": _measure(site), "subject": connect_subject(ROOT)}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    RESULTS.write_text(dump(rows))
+    RESULTS.write_text(dump(results))
 
 
 def _start(site: Site) -> None:

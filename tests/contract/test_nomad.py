@@ -248,7 +248,7 @@ async def test_no_leader_is_told_from_other_failures() -> None:
 # --- events ------------------------------------------------------------------------------------------
 async def test_events_of_a_real_agent_come_as_they_happen(nomad: Nomad) -> None:
     job = await nomad.parse_job(WAIT_HCL)
-    stream = follow(nomad, SystemClock(), ["Job"])
+    stream: Any = follow(nomad, SystemClock(), ["Job"])
     assert await anext(stream) == Resync("begun")
     await nomad.register_job(job)
     async with asyncio.timeout(30):
@@ -290,7 +290,7 @@ async def said_by(stream: Stream, count: int) -> list[Any]:
     async with raw_upstream(stream) as server, asyncio.timeout(30):
         moving = asyncio.create_task(keep_moving())
         async with Nomad(access_to(server.port)) as nomad:
-            events = follow(nomad, clock)
+            events: Any = follow(nomad, clock)
             async for item in events:
                 said.append(item.index if isinstance(item, ClusterEvent) else item.reason)
                 if len(said) == count:

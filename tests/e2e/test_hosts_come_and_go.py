@@ -27,7 +27,7 @@ def test_a_host_without_power_is_replaced_and_returns(converged_lab: Cluster, ti
     )
     timings.note(f"host kill to serving elsewhere (goal {GOAL_ELSEWHERE_S} s)", elsewhere)
     # A gateway is not healthy while its registry has no leader, which the victim may have been.
-    site.wait(lambda: _apart(converged_lab, victim.name), 60, "a gateway on another host")
+    site.wait(lambda: bool(_apart(converged_lab, victim.name)), 60, "a gateway on another host")
     assert converged_lab.chat(
         _apart(converged_lab, victim.name)[0], "main", "The capital of France is"
     ).strip()

@@ -9,6 +9,8 @@ from typing import Any
 
 from tests.lab.cluster import Cluster
 from tests.lab.engine import LabError
+from tests.lab.playbook_run import ROOT
+from tests.subjects import fault_subject
 
 STEADY_WITHIN_S = 240.0
 
@@ -27,6 +29,8 @@ class Report:
     changed_by_playbook: int | None = None
     seen: dict[str, object] = field(default_factory=dict)
     error: str = ""
+    module: str = ""
+    subject: str = ""
 
     def expect(self, holds: bool, what: str) -> None:
         """A claim of the case; the case ends where one does not hold."""
@@ -75,7 +79,8 @@ def case(
 
 def run_case(one: Case, cluster: Cluster) -> Report:
     """Run one case; the report says how it went."""
-    report = Report(one.name, one.owner)
+    module = one.run.__module__
+    report = Report(one.name, one.owner, module=module, subject=fault_subject(ROOT, module))
     try:
         _run(one, cluster, report)
         report.result = "passed"

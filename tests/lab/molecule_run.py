@@ -13,6 +13,7 @@ from tests.lab.engine import LabError, ensure_engine
 from tests.lab.host import dump
 from tests.lab.lab import LABS, Lab, process_owner
 from tests.lab.playbook_run import BIN, ROOT, ansible_environment
+from tests.subjects import molecule_subject
 
 ROLES = ROOT / "ansible" / "roles"
 CONFIG = ROOT / "ansible" / "molecule" / "config.yml"
@@ -29,6 +30,7 @@ class Outcome:
     result: str = "failed"
     seconds: float = 0.0
     steps: dict[str, float] = field(default_factory=dict)
+    subject: str = ""
 
 
 def scenarios(roles: list[str]) -> list[tuple[str, str]]:
@@ -45,7 +47,7 @@ def scenarios(roles: list[str]) -> list[tuple[str, str]]:
 
 def run_scenario(role: str, scenario: str) -> Outcome:
     """Run one scenario to its end; its lab is gone afterwards, whatever happened."""
-    outcome = Outcome(role, scenario)
+    outcome = Outcome(role, scenario, subject=molecule_subject(ROOT, role))
     lab = f"molecule-{role.replace('_', '-')}-{scenario.replace('_', '-')}"
     folder = LABS / lab
     began = time.monotonic()

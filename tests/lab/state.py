@@ -39,7 +39,7 @@ def _plain(part: Any) -> Any:
 
 def runs(allocation: Mapping[str, Any]) -> bool:
     """Whether an allocation runs and is to run."""
-    return allocation["ClientStatus"] == "running" and allocation["DesiredStatus"] == "run"
+    return bool(allocation["ClientStatus"] == "running" and allocation["DesiredStatus"] == "run")
 
 
 def moving(job: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]]) -> int:
@@ -47,5 +47,5 @@ def moving(job: Mapping[str, Any], allocations: Iterable[Mapping[str, Any]]) -> 
     alive = [one for one in allocations if one["ClientStatus"] in ALIVE]
     running = sum(map(runs, alive))
     # Only of a service is known how many should run: system jobs follow the hosts, batch jobs end.
-    wanted = sum(group["Count"] for group in job["TaskGroups"]) if job["Type"] == "service" else running
+    wanted: int = sum(group["Count"] for group in job["TaskGroups"]) if job["Type"] == "service" else running
     return abs(wanted - running) + len(alive) - running

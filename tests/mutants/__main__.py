@@ -60,7 +60,7 @@ def _try_rows(
             if options.no_lab and on_hosts & set(tests):
                 tried = [verdict for verdict in tried if verdict.verdict in ("killed", "bad")]
             # After each row: an interrupted campaign keeps what it knows.
-            keep(root, tried, mutants, marked)
+            keep(root, scratch.root, tried, mutants, marked)
             sys.stdout.write("".join(map(_line, tried)))
             sys.stdout.flush()
             verdicts += tried

@@ -44,10 +44,15 @@ def read_mutants(root: Path) -> list[Mutant]:
             if problem:
                 wrong.append(f"{place}: {problem}")
             else:
-                mutants.append(Mutant(*(entry[key] for key in KEYS), place=place))
+                mutants.append(_mutant(entry, place))
     if wrong:
         raise ValueError("; ".join(wrong))
     return mutants
+
+
+def _mutant(entry: dict[str, str], place: str) -> Mutant:
+    row, clause, file, before, after = (entry[key] for key in KEYS)
+    return Mutant(row, clause, file, before, after, place)
 
 
 def _shape(entry: Any) -> str | None:

@@ -37,9 +37,16 @@ def read_results(root: Path) -> Results:
 
 
 def keep(
-    root: Path, verdicts: Iterable[Verdict], mutants: Sequence[Mutant], marked: Mapping[str, Sequence[str]]
+    root: Path,
+    tried_in: Path,
+    verdicts: Iterable[Verdict],
+    mutants: Sequence[Mutant],
+    marked: Mapping[str, Sequence[str]],
 ) -> None:
-    """Write new verdicts among the kept ones; those of mutants that are gone go too."""
+    """Write new verdicts among the kept ones; those of mutants that are gone go too.
+
+    They are about the copy `tried_in`: what is at `root` may have been edited meanwhile.
+    """
     results = read_results(root)
     for verdict in verdicts:
         mutant = verdict.mutant
@@ -50,7 +57,7 @@ def keep(
             "verdict": verdict.verdict,
             "note": verdict.note,
             "seconds": round(verdict.seconds, 1),
-            "about": about(root, mutant, marked.get(mutant.row, ())),
+            "about": about(tried_in, mutant, marked.get(mutant.row, ())),
             "id": identity(mutant),
         }
     live = {identity(mutant) for mutant in mutants}

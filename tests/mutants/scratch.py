@@ -1,5 +1,6 @@
 """A copy of the tree with an environment of its own, in which the copy is what is imported."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from clusterkit.config.settings import environment
 from tests.repository.rules import files_of
 
 ENVIRONMENT = Path(sys.prefix)
+WATCHDOG_S = 120.0
 
 
 class Scratch:
@@ -70,10 +72,26 @@ class Scratch:
 
     def end_processes(self) -> None:
         """End what tests left running: every process with the scratch folder in its command line."""
-        for process in psutil.process_iter():
-            with suppress(psutil.Error):
-                if process.pid != psutil.Process().pid and str(self.folder) in " ".join(process.cmdline()):
-                    process.kill()
+        processes = [process for process in psutil.process_iter() if self._is_own(process)]
+        # They end by themselves, and clean up after tests that were killed.
+        psutil.wait_procs([one for one in processes if _is_watchdog(one)], timeout=WATCHDOG_S)
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+    def _is_own(self, process: psutil.Process) -> bool:
+        return process.pid != os.getpid() and str(self.folder) in _command_line(process)
+
+
+def _is_watchdog(process: psutil.Process) -> bool:
+    return "watchdog.py" in _command_line(process)
+
+
+def _command_line(process: psutil.Process) -> str:
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def _link_environment(source: Path, target: Path, root: Path) -> None:

@@ -247,8 +247,9 @@ def _secret_files(root: Path, task: Task, secret: re.Pattern[str]) -> Iterator[s
 
 def _template_text(root: Path, task: Task) -> str:
     source = task.arguments.get("src")
-    written = task.module.endswith(".template") and isinstance(source, str)
-    return _template_of(root, task, source) if written else ""
+    if not task.module.endswith(".template") or not isinstance(source, str):
+        return ""
+    return _template_of(root, task, source)
 
 
 def _template_of(root: Path, task: Task, source: str) -> str:

@@ -49,8 +49,9 @@ def _module_marks(tree: ast.Module) -> Iterator[str]:
 
 def _marks(decorators: Iterable[ast.expr]) -> Iterator[str]:
     for decorator in decorators:
-        is_call = isinstance(decorator, ast.Call) and isinstance(decorator.func, ast.Attribute)
-        if is_call and decorator.func.attr == "req":
+        if not isinstance(decorator, ast.Call) or not isinstance(decorator.func, ast.Attribute):
+            continue
+        if decorator.func.attr == "req":
             yield from (
                 str(argument.value) for argument in decorator.args if isinstance(argument, ast.Constant)
             )

@@ -3,7 +3,7 @@
 import ast
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import yaml
@@ -65,6 +65,8 @@ PACKAGES = (
 FORBIDDEN_NAMES = re.compile(
     r"(^|/)(utils?|helpers?|common|misc|core|manager)(\.py)?(/|$)|_(v\d+|service|legacy|impl)\.py$"
 )
+#: Takes a root folder and yields what breaks it.
+Rule = Callable[[Path], Iterator[str]]
 LONGEST_FILE = 400
 BIGGEST_FILE_BYTES = 300 * 1024
 CODE = (".py", ".sh", ".js", ".ts", ".tsx", ".j2", ".css", ".html")
@@ -73,11 +75,13 @@ CODE = (".py", ".sh", ".js", ".ts", ".tsx", ".j2", ".css", ".html")
 SKIPPED = re.compile(
     r"\.git|\.venv|\.cache|__pycache__|node_modules|\.[a-z_]+_cache|\.hypothesis|\.hearth|dist|build"
 )
+#: Of pytest's monkeypatch: the environment, the working folder, the search path for modules.
+MONKEYPATCH = {"setenv", "delenv", "chdir", "syspath_prepend"}
 #: Settings and site variables are where ports and names are defined.
 DEFINES_NAMES = re.compile(r"(^|/)settings\.py$|^group_vars/all/main\.yaml$")
 
 
-def every_rule() -> dict[str, "Rule"]:
+def every_rule() -> dict[str, Rule]:
     """All rules, by name."""
     return {name.removeprefix("rule_"): rule for name, rule in globals().items() if name.startswith("rule_")}
 
@@ -87,7 +91,8 @@ def files_of(root: Path) -> list[Path]:
     found: list[Path] = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if not SKIPPED.fullmatch(name)]
-        found += [Path(folder, name).relative_to(root) for name in names]
+        # In a worktree of git, `.git` is a file.
+        found += [Path(folder, name).relative_to(root) for name in names if name != ".git"]
     return sorted(found)
 
 
@@ -196,6 +201,16 @@ def rule_every_marked_requirement_exists(root: Path) -> Iterator[str]:
             yield f"{', '.join(tests)}: there is no requirement {requirement}"
 
 
+def rule_tests_patch_no_attributes(root: Path) -> Iterator[str]:
+    """A test may change what the program runs in (`MONKEYPATCH`), not the program."""
+    used = re.compile(r"\bmonkeypatch\.(\w+)")
+    for path in files_of(root):
+        if path.parts[0] == "tests" and path.suffix == ".py" and path.name != "test_repository.py":
+            for number, line in enumerate((root / path).read_text().splitlines(), 1):
+                for name in set(used.findall(line)) - MONKEYPATCH:
+                    yield f"{path}:{number}: monkeypatch.{name}; allowed are {', '.join(sorted(MONKEYPATCH))}"
+
+
 def rule_no_file_names_a_place_on_one_machine(root: Path) -> Iterator[str]:
     private = re.compile(r"(?<![\w.~])/(root|home/\w+|Users/\w+)/")
     for path in files_of(root):
@@ -203,6 +218,3 @@ def rule_no_file_names_a_place_on_one_machine(root: Path) -> Iterator[str]:
             for number, line in enumerate((root / path).read_text().splitlines(), 1):
                 if private.search(line):
                     yield f"{path}:{number}: a place on somebody's machine: {line.strip()[:80]}"
-
-
-Rule = type(rule_top_level_is_closed)

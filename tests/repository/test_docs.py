@@ -1,6 +1,7 @@
 """What the documents say is true."""
 
 import re
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from docs.figures import page_with_figures
 from docs.generate import SETTINGS, pages
 from pipecatapp.__main__ import all_tools
 from pipecatapp.nodes.registry import NodeRegistry
+from tests.repository.rules import files_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -50,6 +52,47 @@ def test_every_file_that_a_page_names_exists(page: str) -> None:
 @pytest.mark.req("DOC-04")
 def test_a_name_that_is_gone_is_found() -> None:
     assert broken_names("see `clusterkit/gone.py` and `llama_expert/`") == ["clusterkit/gone.py"]
+
+
+SYMBOL = re.compile(r"[A-Z][a-z0-9]+[A-Z]\w*|[A-Za-z]\w*_\w+")
+#: Where names are defined; tests and pages name what others define.
+DEFINING = (
+    *("clusterkit", "llama_expert", "moe_gateway", "pipecatapp", "hearth"),
+    *("ansible", "group_vars", "host_vars", "workflows", "Makefile", "bootstrap.sh", "pyproject.toml"),
+)
+
+
+@cache
+def defined_names() -> set[str]:
+    """Every word that the repository ships, and every variable of its settings, with and without prefix."""
+    files = [
+        path for path in files_of(ROOT) if path.parts[0] in DEFINING and path.suffix not in (".sum", ".md")
+    ]
+    words = {word for path in files for word in re.findall(r"\w+", (ROOT / path).read_text(errors="replace"))}
+    variables = {row[0] for kind in SETTINGS for row in describe_settings(kind)}
+    return words | variables | {name.upper() for kind in SETTINGS for name in kind.model_fields}
+
+
+def unknown_symbols(text: str) -> list[str]:
+    """What stands in backticks like a class, a function or a setting, and is defined nowhere."""
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    symbols = {match[0] for span in spans if (match := SYMBOL.fullmatch(span.removesuffix("()")))}
+    called = {span.removesuffix("()") for span in spans if re.fullmatch(r"[a-z]\w+\(\)", span)}
+    return sorted((symbols | called) - defined_names())
+
+
+@pytest.mark.req("DOC-04")
+@pytest.mark.parametrize("page", sorted({*PAGES} - {"CHANGELOG.md"}))
+def test_every_symbol_that_a_page_names_is_defined(page: str) -> None:
+    assert unknown_symbols((ROOT / page).read_text()) == []
+
+
+@pytest.mark.req("DOC-04")
+def test_a_symbol_that_is_gone_is_found() -> None:
+    real = "`WorkflowRunner`, `nomad_job`, `PIPECATAPP_PORT`, `load_settings()` and `some prose`"
+    assert unknown_symbols(real) == []
+    gone = "`WorkflowWalker`, `nomad_jobber`, `PIPECATAPP_PROT`, `loadsettings()`"
+    assert unknown_symbols(gone) == ["PIPECATAPP_PROT", "WorkflowWalker", "loadsettings", "nomad_jobber"]
 
 
 @pytest.mark.req("DOC-04")
@@ -128,9 +171,13 @@ def test_everything_that_can_be_set_is_described() -> None:
     assert [*nodes, *settings, *tools] == []
 
 
-@pytest.mark.parametrize("page", sorted(pages()))
+#: Written once for all tests: it reads the whole repository.
+GENERATED = pages()
+
+
+@pytest.mark.parametrize("page", sorted(GENERATED))
 def test_the_generated_page_is_current(page: str) -> None:
-    assert (ROOT / page).read_text() == pages()[page], "run: make docs"
+    assert (ROOT / page).read_text() == GENERATED[page], "run: make docs"
 
 
 @pytest.mark.req("DOC-17")

@@ -65,6 +65,8 @@ def planted(tmp_path: Path, files: dict[str, str]) -> Path:
             "tests/unit/test_a.py",
             '@pytest.mark.req("WFE-99")\ndef test_a(): ...',
         ),
+        ("tests_patch_no_attributes", "tests/unit/test_a.py", "monkeypatch.setattr(time, 'time', None)"),
+        ("tests_patch_no_attributes", "tests/unit/conftest.py", "    monkeypatch.setitem(d, 'a', 1)"),
         ("no_file_names_a_place_on_one_machine", "docs/a.md", "see /ho" + "me/ada/hearth"),
     ],
 )

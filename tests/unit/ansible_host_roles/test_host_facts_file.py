@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -19,7 +20,7 @@ def host_file(site: Site) -> Path:
     return site.folder / "host_vars" / "n1.yaml"
 
 
-def apply(site: Site, **variables: object) -> Played:
+def apply(site: Site, **variables: Any) -> Played:
     return site.play(PLAY, **variables).expect_success()
 
 

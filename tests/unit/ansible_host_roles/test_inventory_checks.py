@@ -1,5 +1,7 @@
 """An inventory that cannot work is refused before any host is reached."""
 
+from typing import Any
+
 import pytest
 
 from tests.unit.ansible_host_roles.site import Played, Site
@@ -21,7 +23,7 @@ def check(site: Site) -> Played:
 
 
 def test_a_sound_inventory_passes_without_reaching_any_host(site: Site) -> None:
-    hosts = {name: dict(told) for name, told in NOWHERE.items()}
+    hosts: dict[str, dict[str, Any]] = {name: dict(told) for name, told in NOWHERE.items()}
     hosts["n1"] |= {"host_power_managed": True, "host_mac_address": "3c:ec:ef:00:12:ab"}
     site.inventory(
         {

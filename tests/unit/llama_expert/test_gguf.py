@@ -95,7 +95,7 @@ def test_no_damage_to_a_good_file_causes_anything_but_a_gguf_error(data: st.Data
 
 
 def test_memory_is_file_plus_cache_plus_overhead() -> None:
-    figures = {
+    figures: dict[str, int | str | tuple[int, ...]] = {
         "general.architecture": "llama",
         "llama.block_count": 32,
         "llama.embedding_length": 4096,
@@ -108,7 +108,7 @@ def test_memory_is_file_plus_cache_plus_overhead() -> None:
 
 
 def test_memory_of_a_model_with_attention_in_some_layers_counts_those() -> None:
-    figures = {
+    figures: dict[str, int | str | tuple[int, ...]] = {
         "general.architecture": "lfm2",
         "lfm2.block_count": 4,
         "lfm2.attention.head_count": 32,

@@ -105,7 +105,7 @@ def test_an_environment_file_that_cannot_be_read_is_named(
 
 def test_settings_do_not_change_once_read() -> None:
     with pytest.raises(ValidationError, match="frozen"):
-        load_settings(ShopSettings).counters = 5  # type: ignore[misc]
+        load_settings(ShopSettings).counters = 5
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "::1", "[::1]"])

@@ -10,7 +10,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict
 
-from clusterkit.config.yaml_file import MAX_DEPTH, parse_yaml, read_yaml, suggest, validate
+from clusterkit.config.suggest import suggest
+from clusterkit.config.yaml_file import MAX_DEPTH, parse_yaml, read_yaml, validate
 from clusterkit.errors import ConfigFileError
 
 

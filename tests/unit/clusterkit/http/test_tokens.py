@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -75,7 +76,7 @@ def test_a_token_that_is_none_is_refused(tmp_path: Path, content: bytes) -> None
     ],
 )
 async def test_guarded_paths_answer_to_the_token_alone(
-    path: str, headers: dict[str, str | bytes], status: int
+    path: str, headers: dict[str, Any], status: int
 ) -> None:
     guard = BearerGuard(PlainTextResponse("in"), "right", paths=("/v1/",))
     transport = httpx.ASGITransport(guard)

@@ -1,4 +1,6 @@
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
@@ -9,7 +11,7 @@ from clusterkit.telemetry.tracing import Trace, use_trace
 from clusterkit.testing import scripted_llm
 
 CALL = ChatCall(model="main", messages=[{"role": "user", "content": "hi"}], temperature=0.5, max_tokens=9)
-TURNS = [
+TURNS: list[Mapping[str, Any]] = [
     {"text": "one two three"},
     {"tool_calls": [{"name": "clock", "arguments": {"zone": "UTC"}}, {"name": "calculator"}]},
     {"text": "one two three", "cut_after": 2},
@@ -43,6 +45,7 @@ async def test_a_real_server_is_understood_in_all_its_moods():
             reply = await models.chat(CALL, on_text)
             assert reply.text == "".join(pieces) == "one two three"
             assert (reply.finish_reason, reply.tokens_out) == ("stop", 3)
+            assert reply.tokens_in is not None
             assert reply.tokens_in > 0
 
             reply = await models.chat(CALL, on_text)

@@ -108,7 +108,7 @@ async def test_a_request_continues_its_callers_trace_and_says_so() -> None:
 
 async def test_requests_without_a_trace_get_one_each() -> None:
     async with client(answer_traceparent) as http:
-        answers = [await http.get("/"), await http.get("/", headers={"traceparent": b"\xff broken"})]
+        answers = [await http.get("/"), await http.get("/", headers={b"traceparent": b"\xff broken"})]
     ids = [answer.headers["x-request-id"] for answer in answers]
     assert len({*ids}) == 2
     assert [answer.text[3:35] for answer in answers] == ids

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -14,7 +16,8 @@ RULES = [
 
 
 async def recognise(text):
-    return await IntentNode().run(IntentConfig.model_validate({"text": text, "rules": RULES}), None)
+    nothing: Any = None
+    return await IntentNode().run(IntentConfig.model_validate({"text": text, "rules": RULES}), nothing)
 
 
 async def test_the_first_rule_that_matches_the_whole_text_wins_and_names_its_arguments():

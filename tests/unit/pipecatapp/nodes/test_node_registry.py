@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 
 from clusterkit.errors import ConfigFileError
@@ -33,7 +35,8 @@ async def test_a_node_type_from_the_plugin_folder_is_usable_and_described(tmp_pa
     assert registry.load_plugins(tmp_path) == ["shout"]
     node = load_workflow(USE, "demo.yaml", registry.specs).scope.nodes["a"]
     config = node.spec.config.model_validate(dict(node.config))
-    assert await registry.get("shout").run(config, None) == {"text": "HEY!"}
+    nothing: Any = None
+    assert await registry.get("shout").run(config, nothing) == {"text": "HEY!"}
     described = {info.type: info for info in registry.node_types()}["shout"]
     assert (described.doc, described.inputs, described.outputs) == (
         "Says it louder.", {"text": "text"}, {"text": "text"}

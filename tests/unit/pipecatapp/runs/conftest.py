@@ -134,8 +134,9 @@ class Kit:
 
     def __post_init__(self) -> None:
         self.nodes = NodeRegistry((*BUILT_IN, WorkNode))
+        failing: list[Any] = [FailingTool(), WritingTool()]
         self.tools = ToolRegistry(
-            [Calculator(), ClockTool(), SystemStatus(FakeRegistry(), Path("/")), FailingTool(), WritingTool()]
+            [Calculator(), ClockTool(), SystemStatus(FakeRegistry(), Path("/")), *failing]
         )
         self.work: Any = self.nodes.get("work")
         self.runner = WorkflowRunner(

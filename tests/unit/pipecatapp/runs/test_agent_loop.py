@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from openai import AsyncOpenAI
@@ -35,7 +37,7 @@ def ask(kit, library):
 
 def spoken(kit):
     """What a listener that honours restarts has in the end, and the pieces it came in."""
-    pieces = []
+    pieces: list[str] = []
     for event in kit.heard:
         if isinstance(event, Restarted):
             pieces.clear()
@@ -79,7 +81,7 @@ def test_an_edited_file_counts_from_the_next_time_it_is_asked_for(tmp_path, kit)
 
 @pytest.mark.req("WFE-02")
 async def test_a_question_that_needs_a_tool_goes_to_the_model_the_tool_and_the_model_again(make_kit, library):
-    turns = [
+    turns: list[Mapping[str, Any]] = [
         {"tool_calls": [{"name": "calculator", "arguments": {"expression": "12345 * 6789"}}]},
         {"text": "That makes 83810205 tiles."},
     ]

@@ -1,5 +1,7 @@
 """The agent as an OpenAI chat model: shapes, refusals and failures."""
 
+from typing import Any
+
 import orjson
 import pytest
 from openai import APIStatusError, AsyncOpenAI
@@ -100,7 +102,7 @@ async def test_the_conversation_before_reaches_the_model_without_foreign_tool_ca
 
 async def test_the_official_client_gets_both_kinds_of_answer(agent: RunningAgent) -> None:
     await agent.says(STORY)
-    messages = [{"role": "user", "content": "Tell me a story."}]
+    messages: Any = [{"role": "user", "content": "Tell me a story."}]
     async with official(agent) as client:
         whole = await client.chat.completions.create(model="hearth", messages=messages)
         assert whole.choices[0].message.content == STORY.text

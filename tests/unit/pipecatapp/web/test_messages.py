@@ -2,10 +2,10 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import httpx
 import orjson
@@ -60,13 +60,18 @@ async def post(agent: RunningAgent, text: str, respond_to: Any = None) -> httpx.
     return await agent.client.post("/api/messages", json=body)
 
 
+def lines_of(stream: httpx.Response) -> AsyncGenerator[str, None]:
+    """The lines of an answer; httpx makes a generator of them and tells less."""
+    return cast("AsyncGenerator[str, None]", stream.aiter_lines())
+
+
 @asynccontextmanager
 async def listening(agent: RunningAgent) -> AsyncIterator[AsyncIterator[str]]:
     """What is spoken from now on."""
-    async with agent.client.stream("GET", "/api/spoken") as stream, aclosing(stream.aiter_lines()) as lines:
+    async with agent.client.stream("GET", "/api/spoken") as stream, aclosing(lines_of(stream)) as lines:
         assert await anext(lines) == ": listening"
 
-        async def texts() -> AsyncIterator[str]:
+        async def texts() -> AsyncGenerator[str, None]:
             async for line in lines:
                 if line.startswith("data: "):
                     yield orjson.loads(line.removeprefix("data: "))["text"]
@@ -299,7 +304,7 @@ async def test_an_open_page_does_not_hold_up_the_end(agent: RunningAgent) -> Non
         server = HttpServer(agent.agent.app, grace_seconds=30, at_shutdown=agent.agent.at_shutdown)
         serving_it = asyncio.create_task(server.serve(sockets=[opened]))
         url = f"http://127.0.0.1:{opened.getsockname()[1]}/api/spoken"
-        async with agent.client.stream("GET", url) as stream, aclosing(stream.aiter_lines()) as lines:
+        async with agent.client.stream("GET", url) as stream, aclosing(lines_of(stream)) as lines:
             assert await within(5, anext(lines)) == ": listening"
             server.stop()
             assert [line async for line in lines if line] == []

@@ -1,4 +1,5 @@
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -127,6 +128,7 @@ def test_the_references_of_an_expression_are_found_wherever_they_stand():
     template = Compiler().compile(
         "${{ a.b[0].c if d in [e.f] else user(g['h']) }} ${{ i | default(j[k.l]) }}"
     )
+    assert template is not None
     assert set(template.references) == {
         Reference("a", ("b", 0, "c")), Reference("d", ()), Reference("e", ("f",)), Reference("g", ("h",)),
         Reference("i", ()), Reference("j", ()), Reference("k", ("l",)),
@@ -134,12 +136,14 @@ def test_the_references_of_an_expression_are_found_wherever_they_stand():
 
 
 def test_results_cannot_grow_without_bound():
-    big = {"x": "a" * (MAX_TEXT - 1), "shared": [[]]}
+    big: dict[str, Any] = {"x": "a" * (MAX_TEXT - 1), "shared": [[]]}
     for _ in range(40):
         big["shared"] = [big["shared"], big["shared"]]
     for text in ("${{ x ~ x }}", "${{ x + x }}", "${{ [x, x] | join }}", "${{ shared | json }}"):
+        template = Compiler().compile(text)
+        assert template is not None
         with pytest.raises(ExpressionError):
-            Compiler().compile(text).evaluate(big)
+            template.evaluate(big)
 
 
 WORDS = st.sampled_from(
@@ -161,7 +165,7 @@ def test_whatever_is_written_either_has_a_plain_value_or_an_expression_error(ins
     json.dumps(result)
 
 
-class Trap(dict):
+class Trap(dict[str, object]):
     """Any way to a Python attribute, call or operator of a value goes off."""
 
     def __getattribute__(self, name):
