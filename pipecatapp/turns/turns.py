@@ -42,10 +42,10 @@ def turn_of(messages: Sequence[Mapping[str, str]]) -> Turn:
     cannot be passed on.
     """
     last = messages[-1]
-    if last["role"] != "user" or not last["content"].strip():
-        raise InvalidTurn(
-            f"The last message must be from the user and have text; it is from {last['role']!r}."
-        )
+    if last["role"] != "user":
+        raise InvalidTurn(f"The last message must be from the user; it is from {last['role']!r}.")
+    if not last["content"].strip():
+        raise InvalidTurn("The last message has no text; write what you want to ask.")
     if not all(is_unicode(one["content"]) for one in messages):
         raise InvalidTurn("A message holds half of a character.")
     # Tool calls and their results are another agent's; the calls would be left without results here.

@@ -274,7 +274,6 @@ async def test_a_service_whose_tags_belong_to_its_job_is_left_alone(agent: Runni
     agent.put("/v1/agent/service/deregister/_nomad-task-1-expert-main")
 
 
-@pytest.mark.req("PRV-35")
 async def test_what_a_proxy_leads_to_is_reached_through_it_and_its_health_is_consuls(
     agent: RunningAgent,
 ) -> None:

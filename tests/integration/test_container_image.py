@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import subprocess
 import uuid
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from jsonschema import Draft7Validator, FormatChecker
 
 from tests.hearth_image import BUILD_SECONDS, build_arguments
 from tests.integration.waiting import eventually
@@ -21,6 +23,9 @@ from tests.servers.asgi_server import serving
 from tests.servers.image_registry import ImageRegistry
 
 ROOT = Path(__file__).resolve().parents[2]
+DOCKERFILE_WORDS = frozenset(
+    ("ARG", "CMD", "COPY", "ENV", "FROM", "HEALTHCHECK", "RUN", "STOPSIGNAL", "USER", "VOLUME", "WORKDIR")
+)
 pytestmark = pytest.mark.timeout(BUILD_SECONDS + 300)
 
 
@@ -105,6 +110,63 @@ def test_the_compose_file_says_what_a_service_needs() -> None:
     assert [volume.split(":")[0] for volume in service["volumes"]] == list(whole["volumes"])
     assert all(port.startswith("127.0.0.1:") for port in service["ports"])
     assert service["build"]["context"] == "."
+
+
+def dockerfile() -> list[tuple[int, str, str]]:
+    """The Dockerfile's instructions: the stage, the word, and what it is told."""
+    lines = [line for line in (ROOT / "Dockerfile").read_text().splitlines() if not line.startswith("#")]
+    whole = re.sub(r"\\\n\s*", " ", "\n".join(lines)).splitlines()
+    stage, found = 0, []
+    for word, _, rest in (line.strip().partition(" ") for line in whole if line.strip()):
+        stage += word == "FROM"
+        found.append((stage, word, rest.strip()))
+    return found
+
+
+@pytest.mark.req("PRV-21")
+def test_the_dockerfile_says_what_it_has_to() -> None:
+    found = dockerfile()
+    last = max(stage for stage, _, _ in found)
+    final = [(word, rest) for stage, word, rest in found if stage == last]
+    site = yaml.safe_load((ROOT / "group_vars/all/main.yaml").read_text())
+    assert {word for _, word, _ in found} <= DOCKERFILE_WORDS
+    agent = f"{site['hearth_users']['pipecatapp']['uid']}:{site['hearth_gid']}"
+    assert [rest for word, rest in final if word == "USER"] == [agent]
+    [health] = [rest for word, rest in final if word == "HEALTHCHECK"]
+    assert health.endswith('CMD ["hearth", "status", "--json"]')
+    assert [rest for word, rest in final if word in ("COPY", "ADD")] == [
+        "--from=build /opt/hearth /opt/hearth"
+    ]
+    for _, word, rest in found:
+        if word == "COPY" and not rest.startswith("--from"):
+            assert [path for path in rest.split()[:-1] if not (ROOT / path).exists()] == [], rest
+
+
+@pytest.mark.req("PRV-39")
+def test_the_compose_file_is_one_that_compose_reads() -> None:
+    schema = json.loads((ROOT / "tests/data/compose/compose_spec.json").read_text())
+    text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", (ROOT / "compose.yaml").read_text())
+    formats = FormatChecker(formats=())
+    formats.checks("duration")(lambda value: bool(re.fullmatch(r"(\d+(us|ms|s|m|h))+", str(value))))
+    formats.checks("ports")(lambda value: bool(re.fullmatch(r"([\d.]+:)?\d+:\d+", str(value))))
+    Draft7Validator(schema, format_checker=formats).validate(yaml.safe_load(text))
+
+
+@pytest.mark.req("PRV-39")
+def test_the_commands_that_the_compose_file_tells_are_for_its_service_and_its_data() -> None:
+    told = re.findall(r"^#   docker compose (.*)$", (ROOT / "compose.yaml").read_text(), re.MULTILINE)
+    (name,) = yaml.safe_load((ROOT / "compose.yaml").read_text())["services"]
+    place = compose_service()["volumes"][0].split(":")[1]
+    assert told == [
+        "up --detach --build",
+        f'exec {name} hearth ask "What is the capital of France?"',
+        f"exec {name} cat {place}/secrets/pipecatapp.token",
+    ]
+    assert "`docker compose up --detach --build`" in (ROOT / "README.md").read_text()
+    # A clone has all that the image is made of.
+    sent = (ROOT / ".dockerignore").read_text().splitlines()
+    copied = [path for _, word, rest in dockerfile() if word == "COPY" for path in rest.split()[:-1]]
+    assert {path for path in copied if path[0] not in "-/"} <= {line[1:] for line in sent if line[0] == "!"}
 
 
 @pytest.mark.req("PRV-22")

@@ -65,13 +65,13 @@ def folder(path: str, free_mb: int = 1) -> dict[str, Any]:
     return {"preflight_checks_folders": [{"path": path, "free_mb": free_mb}]}
 
 
-@pytest.mark.req("PRV-26", "PRV-28")
+@pytest.mark.req("PRV-28")
 def test_a_full_disk_is_refused_with_what_was_found_and_is_needed(bench: Bench) -> None:
     said = bench.refuses("/srv/small/state has", **folder("/srv/small/state", 4000))
     assert re.search(r"/srv/small/state has \d+ MB free \(on /srv/small\); 4000 MB are needed", said)
 
 
-@pytest.mark.req("PRV-25", "PRV-28")
+@pytest.mark.req("PRV-28")
 def test_a_file_system_that_cannot_be_written_is_refused_by_its_path(bench: Bench) -> None:
     bench.host.shell("mount -o remount,ro /srv/small")
     try:
@@ -85,7 +85,7 @@ def test_a_file_system_that_cannot_be_written_is_refused_by_its_path(bench: Benc
     assert bench.host.shell("find /srv/small -name '.hearth*'") == ""
 
 
-@pytest.mark.req("PRV-27", "PRV-28")
+@pytest.mark.req("PRV-28")
 def test_a_host_without_network_is_refused_unless_it_is_to_have_none(bench: Bench) -> None:
     nowhere = {"preflight_checks_network_url": "http://127.0.0.1:9/", "preflight_checks_network_timeout_s": 2}
     bench.refuses("http://127.0.0.1:9/ does not answer", preflight_checks_air_gapped=False, **nowhere)
@@ -133,7 +133,7 @@ def test_one_host_that_is_not_there_stops_all_of_them(bench: Bench) -> None:
     assert bench.host.shell("ls /etc/changed 2>/dev/null || true") == ""
 
 
-@pytest.mark.req("PRV-09", "PRV-12", "PRV-32", "PRV-40", "PRV-42")
+@pytest.mark.req("PRV-09", "PRV-12", "PRV-32", "PRV-40")
 def test_a_host_gets_what_all_have_and_loses_what_is_obsolete(bench: Bench) -> None:
     host = bench.host
     host.write("/etc/sudoers.d/target_user", "games ALL=(ALL) NOPASSWD: ALL\n", "0440")
@@ -142,7 +142,19 @@ def test_a_host_gets_what_all_have_and_loses_what_is_obsolete(bench: Bench) -> N
     )
     host.shell("systemctl daemon-reload; systemctl start llama-services")
 
-    own = {"hearth_install_dir": "/srv/hearth", "common_work_tree_dir": "/srv/hearth/tree"}
+    own = {
+        "hearth_install_dir": "/srv/hearth",
+        "hearth_state_dir": "/srv/state",
+        "hearth_log_dir": "/srv/log",
+        "common_work_tree_dir": "/srv/hearth/tree",
+    }
+    # A rule that nobody can read takes sudo from everybody: it is found before somebody needs it.
+    host.write("/etc/sudoers.d/of-somebody", "games ALL=(ALL\n", "0440")
+    judged = bench.apply("common", **own)
+    assert not judged.succeeded
+    assert "/etc/sudoers.d/of-somebody" in judged.output
+    host.shell("rm /etc/sudoers.d/of-somebody")
+    host.write("/etc/sudoers.d/target_user", "games ALL=(ALL) NOPASSWD: ALL\n", "0440")
     bench.apply("common", **own).expect_success()
 
     assert host.shell("grep -rl NOPASSWD /etc/sudoers /etc/sudoers.d || true") == ""
@@ -151,18 +163,18 @@ def test_a_host_gets_what_all_have_and_loses_what_is_obsolete(bench: Bench) -> N
 
     # Application, data, logs, work tree, restart script: where they were asked for, and whose they are.
     owners = host.shell(
-        "stat --format '%n %U %G %a' /srv/hearth/releases /var/lib/hearth/pipecatapp /var/log/hearth"
+        "stat --format '%n %U %G %a' /srv/hearth/releases /srv/state/pipecatapp /srv/log"
         " /srv/hearth/tree /srv/hearth/restart.sh"
     )
     assert owners.splitlines() == [
         "/srv/hearth/releases root root 755",
-        "/var/lib/hearth/pipecatapp hearth-agent hearth 700",
-        "/var/log/hearth root hearth 1770",
+        "/srv/state/pipecatapp hearth-agent hearth 700",
+        "/srv/log root hearth 1770",
         "/srv/hearth/tree hearth-agent hearth 750",
         "/srv/hearth/restart.sh root root 755",
     ]
 
-    as_agent = "HOME=/var/lib/hearth/pipecatapp runuser --user hearth-agent -- git -C /srv/hearth/tree"
+    as_agent = "HOME=/srv/state/pipecatapp runuser --user hearth-agent -- git -C /srv/hearth/tree"
     host.shell(f"{as_agent} init --quiet && {as_agent} commit --quiet --allow-empty --message try")
     assert host.shell(f"{as_agent} log --format='%an <%ae>'") == "Hearth Agent <hearth-agent@n1.home.invalid>"
 

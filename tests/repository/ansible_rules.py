@@ -50,7 +50,8 @@ def rule_every_role_is_whole(root: Path) -> Iterator[str]:
 
 def rule_every_scenario_runs_twice_and_verifies(root: Path) -> Iterator[str]:
     """What says nothing about its sequence has Molecule's own, in which both are."""
-    for path in sorted((root / "ansible").rglob("molecule.yml")):
+    shared = root / "ansible/molecule/config.yml"
+    for path in [*sorted((root / "ansible").rglob("molecule.yml")), *([shared] if shared.exists() else [])]:
         sequence = ((plain(read_yaml(path)) or {}).get("scenario") or {}).get("test_sequence")
         for step in ("converge", "idempotence", "verify"):
             if sequence is not None and step not in sequence:
@@ -254,12 +255,3 @@ def _template_text(root: Path, task: Task) -> str:
 def _template_of(root: Path, task: Task, source: str) -> str:
     path = root / "ansible/roles" / str(task.role) / "templates" / source
     return path.read_text() if task.role and path.exists() else ""
-
-
-def rule_configuration_is_templates(root: Path) -> Iterator[str]:
-    for path in sorted((root / "ansible").rglob("*")):
-        fixed = path.suffix in (".nomad", ".hcl", ".service", ".timer", ".socket", ".conf", ".cfg")
-        if "molecule" in path.parts or not path.is_file():
-            continue
-        if fixed or (path.suffix == ".sh" and "roles" in path.parts):
-            yield f"{path.relative_to(root)}: make it a template (.j2)"

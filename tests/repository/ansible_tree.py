@@ -26,7 +26,7 @@ INCLUDES_ROLE = ("ansible.builtin.include_role", "ansible.builtin.import_role")
 ROOT_PLAYBOOKS = ("playbook.yaml", "heal_cluster.yaml", "e2e-tests.yaml")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(yaml.CSafeLoader):
     """Plain YAML, with the line of each mapping and with Ansible's own tags read as text."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:

@@ -13,17 +13,21 @@ from tests.repository.ansible_tree import (
     plays,
     read_yaml,
     roles_in_order,
+    roles_of,
     tasks,
     templates,
     text_of,
-    yaml_files,
 )
+from tests.repository.rules import files_of
 
-#: What Nomad runs; a systemd unit for one of these would be a second launcher.
-RUN_BY_NOMAD = re.compile(
-    r"llama.?expert|moe.?gateway|pipecat|llama.?server|rpc.?server|whisper.?server|mosquitto|mqtt|llama.?services"
-)
+#: What a script may do with a job: not say what it is.
+WITH_A_JOB = ("start", "status", "stop")
 OBSOLETE = ("debian_service", "initial-setup")
+#: The requirement itself, and the tests of this rule.
+TELLS_OF_OBSOLETE = re.compile(
+    r"^docs/(requirements\.csv|reference/requirements\.md)$"
+    r"|^tests/(repository/(test_ansible_rules|cluster_rules)\.py|mutants/PRV\.yaml)$"
+)
 ORDER = (
     "preflight_checks",
     "consul",
@@ -34,28 +38,17 @@ ORDER = (
     "pipecatapp",
     "moe_gateway",
 )
+#: Modules, and parts of other roles, that change nothing.
+HARMLESS = (
+    "ansible.builtin.assert",
+    "ansible.builtin.fail",
+    "ansible.builtin.meta",
+    "ansible.builtin.ping",
+    "ansible.builtin.setup",
+)
+ONLY_LOOKS = (("cluster_secrets", "same_site"),)
 MAC_ADDRESS = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 PRIMARY = re.compile(r"^controllers\[0\]$|groups\[?\.?['\"]?controllers['\"]?\]?\s*(\[0\]|\|\s*first)")
-
-
-def rule_no_unit_starts_what_nomad_runs(root: Path) -> Iterator[str]:
-    for path in templates(root):
-        text = path.read_text()
-        starts = [line for line in text.splitlines() if line.startswith("Exec") and RUN_BY_NOMAD.search(line)]
-        if "[Service]" in text and starts:
-            yield f"{path.relative_to(root)}: Nomad runs this already: {starts[0]}"
-    for task in tasks(root):
-        # A scenario may set the stage with what a role has to remove.
-        if task.of_molecule or not task.module.endswith((".systemd", ".systemd_service", ".service")):
-            continue
-        given = task.arguments
-        wakes = given.get("enabled") in (True, "true") or given.get("state") in (
-            "started",
-            "restarted",
-            "reloaded",
-        )
-        if wakes and RUN_BY_NOMAD.search(str(given.get("name"))):
-            yield f"{task.where}: Nomad runs {given['name']}"
 
 
 def rule_every_job_has_one_owner(root: Path) -> Iterator[str]:
@@ -72,9 +65,29 @@ def rule_every_job_has_one_owner(root: Path) -> Iterator[str]:
             yield from (f"{place}: includes nomad_job without nomad_job_id" for place in places)
         elif len(places) > 1:
             yield f"{', '.join(places)}: all own the job {job}"
+    yield from _jobs_without_owner(root)
+    for path in [*templates(root), *root.glob("*.sh"), *(root / "ansible").glob("*.sh"), root / "Makefile"]:
+        text = path.read_text() if path.exists() else ""
+        for found in re.findall(r"\bnomad\S*\s+(?:job\s+(\S+)|run\b)", text):
+            if found not in WITH_A_JOB:
+                yield f"{path.relative_to(root)}: jobs are submitted by the role nomad_job"
+
+
+def _jobs_without_owner(root: Path) -> Iterator[str]:
+    """Each template of a job is submitted by one task, under whatever id."""
+    owners: dict[str, list[str]] = {}
+    for task in tasks(root):
+        if (
+            task.included_role == "nomad_job"
+            and not task.of_molecule
+            and not task.arguments.get("tasks_from")
+        ):
+            template = (task.fields.get("vars") or {}).get("nomad_job_template")
+            owners.setdefault(str(template), []).append(task.where)
     for path in templates(root):
-        if re.search(r"\bnomad(_bin\w*)?\W{0,6}\s+job\s+run\b", path.read_text()):
-            yield f"{path.relative_to(root)}: jobs are submitted by the role nomad_job"
+        places = owners.get(path.name, [])
+        if path.name.endswith(".nomad.j2") and "molecule" not in path.parts and len(places) != 1:
+            yield f"{path.relative_to(root)}: one task submits it, not {', '.join(places) or 'none'}"
 
 
 def _submits_job(task: Task) -> bool:
@@ -109,26 +122,24 @@ def rule_the_playbook_runs_the_roles_in_order(root: Path) -> Iterator[str]:
 
 
 def rule_preflight_comes_first(root: Path) -> Iterator[str]:
+    """The first two plays look at the inventory and at the hosts, whatever tags are wanted."""
     path = root / "playbook.yaml"
     if not path.exists():
         return
-    first = plays(path)[0]
-    early = [role for role in roles_in_order(path)[:1] if role != "preflight_checks"]
-    own = [task for part in ("pre_tasks", "tasks") for task in first.get(part) or []]
-    changing = [task for task in own if not _is_preflight(task)]
-    if early or changing or "hosts" not in first:
-        yield "playbook.yaml: the first play is preflight_checks and nothing else"
+    for number, play in enumerate(plays(path)[:2], 1):
+        own = [task for part in ("pre_tasks", "tasks", "post_tasks") for task in play.get(part) or []]
+        listed = [one.get("role") if isinstance(one, dict) else one for one in play.get("roles") or []]
+        looks = "preflight_checks" in roles_of(path, play)
+        if set(listed) - {"preflight_checks"} or not looks or not all(_is_preflight(task) for task in own):
+            yield f"playbook.yaml: play {number} is preflight_checks and nothing else"
+        if play.get("tags") not in ("always", ["always"]) or "when" in str(own):
+            yield f"playbook.yaml: play {number} is left out at times"
 
 
 def _is_preflight(task: dict[str, Any]) -> bool:
     inside = Task(Path("playbook.yaml"), task)
-    harmless = (
-        "ansible.builtin.assert",
-        "ansible.builtin.fail",
-        "ansible.builtin.setup",
-        "ansible.builtin.meta",
-    )
-    return inside.included_role == "preflight_checks" or inside.module in harmless
+    role = (inside.included_role, str(inside.arguments.get("tasks_from", "main")))
+    return role[0] == "preflight_checks" or role in ONLY_LOOKS or inside.module in HARMLESS
 
 
 def rule_healing_starts_the_agent_on_the_primary(root: Path) -> Iterator[str]:
@@ -148,9 +159,9 @@ def rule_healing_starts_the_agent_on_the_primary(root: Path) -> Iterator[str]:
 def rule_obsolete_folders_are_gone(root: Path) -> Iterator[str]:
     for name in OBSOLETE:
         yield from (f"{path.relative_to(root)}: is obsolete" for path in root.glob(f"**/{name}"))
-        for path in [*yaml_files(root), *templates(root), *root.glob("*.md"), *root.glob("*.sh")]:
-            if name in path.read_text():
-                yield f"{path.relative_to(root)}: refers to {name}"
+        for path in files_of(root):
+            if not TELLS_OF_OBSOLETE.search(str(path)) and name in (root / path).read_text(errors="replace"):
+                yield f"{path}: refers to {name}"
 
 
 def rule_service_names_are_variables(root: Path) -> Iterator[str]:

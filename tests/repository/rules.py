@@ -136,6 +136,10 @@ def rule_no_python_under_ansible(root: Path) -> Iterator[str]:
 def rule_ports_and_names_are_defined_once(root: Path) -> Iterator[str]:
     variables = yaml.safe_load((root / "group_vars/all/main.yaml").read_text())
     ports = sorted(str(value) for name, value in variables.items() if name.endswith("_port"))
+    # A name without a hyphen is that of a package and a role as well, which may be named.
+    services = [str(v) for name, v in variables.items() if name.endswith("_service") and "-" in str(v)]
+    named = [re.escape(service) for service in services if "{" not in service]
+    service = re.compile(rf"[\"']({'|'.join(named) or '(?!)'})[\"']")
     port = re.compile(
         rf"(?<![\w.]){'|'.join(map(re.escape, ports))}(?![\w.])".replace("|", r"(?![\w.])|(?<![\w.])")
     )
@@ -150,7 +154,7 @@ def rule_ports_and_names_are_defined_once(root: Path) -> Iterator[str]:
         for number, line in enumerate(text.splitlines(), 1):
             if port.search(line):
                 yield f"{path}:{number}: a port number; take it from the settings: {line.strip()}"
-            if prefix.search(line) and not line.startswith("SERVICE_PREFIX"):
+            if (prefix.search(line) and not line.startswith("SERVICE_PREFIX")) or service.search(line):
                 yield f"{path}:{number}: a service name; take it from the settings: {line.strip()}"
 
 

@@ -4,15 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.repository import ansible_rules, cluster_rules
+from tests.repository import ansible_rules, cluster_rules, file_rules, unit_rules
 from tests.repository.ansible_rules import programs_run, secret_variables
 from tests.repository.ansible_tree import roles, tasks
 from tests.repository.commands_allowed import COMMANDS
+from tests.repository.unit_rules import UNITS
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = {
     name.removeprefix("rule_"): rule
-    for module in (ansible_rules, cluster_rules)
+    for module in (ansible_rules, cluster_rules, file_rules, unit_rules)
     for name, rule in vars(module).items()
     if name.startswith("rule_")
 }
@@ -42,8 +43,9 @@ SOUND = {
     "docs/results/molecule.json": '[{"role": "web", "scenario": "default", "result": "passed"}]',
     "inventory.yaml": "all: {children: {workers: {hosts: {attic: {}}}}}\n",
     "host_vars/attic.yaml": "{host_power_managed: true, host_mac_address: '2c:f0:5d:11:22:33'}\n",
-    "playbook.yaml": "- {hosts: localhost, roles: [preflight_checks]}\n- hosts: all\n"
-    "  roles: [consul, nomad, wheel, llama_cpp, bootstrap_agent, pipecatapp, moe_gateway]\n",
+    "playbook.yaml": "- {hosts: localhost, tags: [always], roles: [preflight_checks]}\n"
+    "- {hosts: all, tags: [always], roles: [preflight_checks]}\n"
+    "- hosts: all\n  roles: [consul, nomad, wheel, llama_cpp, bootstrap_agent, pipecatapp, moe_gateway]\n",
     "heal_cluster.yaml": "- hosts: controllers[0]\n  roles: [bootstrap_agent, pipecatapp]\n",
 }
 TASKS = "ansible/roles/web/tasks/more.yaml"
@@ -69,10 +71,14 @@ def breaches(rule: str, root: Path) -> list[str]:
     "PRV-10",
     "PRV-12",
     "PRV-13",
+    "PRV-14",
+    "PRV-16",
     "PRV-18",
     "PRV-24",
     "PRV-31",
     "PRV-32",
+    "PRV-33",
+    "PRV-37",
     "DOC-01",
     "GTW-01",
     "GTW-14",
@@ -93,7 +99,22 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
     assert COMMANDS.keys() - programs_run(ROOT).keys() == set()
 
 
-@pytest.mark.req("PRV-02", "PRV-03", "PRV-09", "PRV-10", "PRV-13", "PRV-18", "PRV-24", "PRV-31", "PRV-32")
+@pytest.mark.req(
+    "PRV-02",
+    "PRV-03",
+    "PRV-09",
+    "PRV-10",
+    "PRV-12",
+    "PRV-13",
+    "PRV-14",
+    "PRV-16",
+    "PRV-18",
+    "PRV-24",
+    "PRV-31",
+    "PRV-32",
+    "PRV-33",
+    "PRV-37",
+)
 @pytest.mark.parametrize(
     ("rule", "file", "text"),
     [
@@ -101,6 +122,11 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
         (
             "every_scenario_runs_twice_and_verifies",
             "ansible/roles/web/molecule/default/molecule.yml",
+            "scenario: {test_sequence: [create, converge, verify]}",
+        ),
+        (
+            "every_scenario_runs_twice_and_verifies",
+            "ansible/molecule/config.yml",
             "scenario: {test_sequence: [create, converge, verify]}",
         ),
         ("every_scenarios_last_run_passed", "docs/results/molecule.json", "[]"),
@@ -177,6 +203,14 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
             "[Service]",
         ),
         ("configuration_is_templates", "ansible/jobs/app.nomad", "job"),
+        ("configuration_is_templates", "ansible/roles/web/files/start.sh", "exit 0"),
+        (
+            "configuration_is_templates",
+            TASKS,
+            "- ansible.builtin.copy: {dest: /etc/web.conf, content: 'port = 1'}",
+        ),
+        ("variables_hold_no_secrets", "ansible/roles/web/defaults/main.yaml", "web_password: swordfish"),
+        ("variables_hold_no_secrets", "group_vars/all/main.yaml", "web: {keys: [swordfish]}"),
         (
             "no_unit_starts_what_nomad_runs",
             "ansible/roles/web/templates/gateway.service.j2",
@@ -188,10 +222,40 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
             "- ansible.builtin.systemd_service: {name: llama-services, state: started}",
         ),
         (
+            "no_unit_starts_what_nomad_runs",
+            "ansible/roles/web/templates/consul.service.j2",
+            "[Service]\nExecStart=/usr/local/bin/consul agent\nExecStartPost=-/opt/hearth/bin/hearth up\n",
+        ),
+        ("no_unit_starts_what_nomad_runs", "bootstrap.sh", "cat <<X\n[Service]\nX\n"),
+        (
+            "no_unit_starts_what_nomad_runs",
+            TASKS,
+            "- ansible.builtin.systemd_service: {name: hearth.service, enabled: true}",
+        ),
+        ("no_unit_starts_what_nomad_runs", TASKS, "- ansible.builtin.cron: {name: a, job: hearth up}"),
+        (
+            "no_unit_starts_what_nomad_runs",
+            TASKS,
+            "- ansible.builtin.copy: {dest: /etc/x, content: '[Service]'}",
+        ),
+        (
+            "units_run_as_users_of_their_own",
+            "ansible/roles/web/templates/consul.service.j2",
+            "[Service]\nExecStart=/usr/local/bin/consul agent\n",
+        ),
+        (
+            "units_run_as_users_of_their_own",
+            "ansible/roles/web/templates/consul.service.j2",
+            "[Service]\nUser=root\nExecStart=/usr/local/bin/consul agent\n",
+        ),
+        (
             "every_job_has_one_owner",
             TASKS,
             "- {ansible.builtin.include_role: {name: nomad_job}, vars: {nomad_job_id: a}}\n" * 2,
         ),
+        ("every_job_has_one_owner", "ansible/roles/web/templates/web.nomad.j2", "job"),
+        ("every_job_has_one_owner", "bootstrap.sh", "nomad job run web.nomad"),
+        ("every_job_has_one_owner", "Makefile", "up:\n\tnomad run web.nomad\n"),
         ("every_job_has_one_owner", TASKS, "- ansible.builtin.include_role: {name: nomad_job}"),
         (
             "every_job_has_one_owner",
@@ -204,6 +268,7 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
             "- ansible.builtin.uri: {url: 'https://h/v1/jobs', method: POST}",
         ),
         ("every_job_has_one_owner", "ansible/roles/web/templates/start.sh.j2", "nomad job run x.nomad"),
+        ("every_job_has_one_owner", "ansible/roles/web/templates/start.sh.j2", "nomad job dispatch x"),
         (
             "nobody_gets_sudo_without_a_password",
             "ansible/roles/web/templates/a.j2",
@@ -219,12 +284,33 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
             "playbook.yaml",
             PLAYBOOK.replace("pipecatapp, moe_gateway", "moe_gateway, pipecatapp"),
         ),
+        (
+            "the_playbook_runs_the_roles_in_order",
+            "playbook.yaml",
+            PLAYBOOK.replace("bootstrap_agent, pipecatapp", "pipecatapp, bootstrap_agent"),
+        ),
+        (
+            "the_playbook_runs_the_roles_in_order",
+            "playbook.yaml",
+            PLAYBOOK.replace("llama_cpp, bootstrap_agent", "bootstrap_agent, llama_cpp"),
+        ),
         ("the_playbook_runs_the_roles_in_order", "playbook.yaml", PLAYBOOK.replace("llama_cpp, ", "")),
         ("preflight_comes_first", "playbook.yaml", "- {hosts: all, roles: [consul]}\n" + PLAYBOOK),
         (
             "preflight_comes_first",
             "playbook.yaml",
             PLAYBOOK.replace("roles:", "pre_tasks: [{ansible.builtin.file: {path: /x}}], roles:", 1),
+        ),
+        (
+            "preflight_comes_first",
+            "playbook.yaml",
+            PLAYBOOK.replace("{hosts: all, ", "{hosts: all, tasks: [{ansible.builtin.file: {path: /x}}], "),
+        ),
+        ("preflight_comes_first", "playbook.yaml", PLAYBOOK.replace("tags: [always]", "tags: [a]", 1)),
+        (
+            "preflight_comes_first",
+            "playbook.yaml",
+            PLAYBOOK.replace("- {hosts: all, tags: [always], roles: [preflight_checks]}\n", ""),
         ),
         (
             "healing_starts_the_agent_on_the_primary",
@@ -238,6 +324,8 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
         ),
         ("obsolete_folders_are_gone", "debian_service/hearth.service", "x"),
         ("obsolete_folders_are_gone", "README.md", "see initial-setup/"),
+        ("obsolete_folders_are_gone", "docs/cluster.md", "as debian_service did"),
+        ("obsolete_folders_are_gone", "hearth/up.py", "SETUP = 'initial-setup'"),
         (
             "hosts_with_power_management_have_a_mac_address",
             "host_vars/attic.yaml",
@@ -259,6 +347,17 @@ def test_a_planted_breach_is_found(tmp_path: Path, rule: str, file: str, text: s
 def test_every_rule_has_a_planted_breach() -> None:
     told = (ROOT / "tests/repository/test_ansible_rules.py").read_text()
     assert [rule for rule in RULES if f'"{rule}"' not in told] == []
+
+
+@pytest.mark.req("PRV-13")
+def test_every_program_that_is_run_has_its_reason() -> None:
+    assert [key for key, reason in COMMANDS.items() if len(reason.split()) < 4] == []
+
+
+@pytest.mark.req("PRV-33")
+def test_every_unit_that_runs_as_root_has_its_reason_and_no_other_has_one() -> None:
+    for name, unit in UNITS.items():
+        assert (unit.user == "root") == (len(unit.why_root.split()) > 3), name
 
 
 @pytest.mark.req("PRV-37")

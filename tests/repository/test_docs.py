@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from clusterkit.config.catalogue import load_catalogue
 from clusterkit.config.settings import describe_settings
 from docs.figures import page_with_figures
 from docs.generate import SETTINGS, pages
@@ -214,7 +215,7 @@ def test_measured_figures_stand_in_the_page(tmp_path: Path) -> None:
     assert told.endswith("End.\n")
 
 
-@pytest.mark.req("DOC-17")
+@pytest.mark.req("DOC-17", "PRV-35")
 def test_the_notes_on_connect_have_the_steps_by_the_names_of_the_site() -> None:
     steps = (ROOT / "docs/consul-connect.md").read_text().split("## Steps")[1].split("\n## ")[0]
     numbered = re.findall(r"^(\d)[.] ", steps, re.MULTILINE)
@@ -228,7 +229,7 @@ def test_the_notes_on_connect_have_the_steps_by_the_names_of_the_site() -> None:
     assert "`.venv/bin/ansible-playbook playbook.yaml`" in steps
 
 
-@pytest.mark.req("DOC-17")
+@pytest.mark.req("DOC-17", "PRV-35")
 def test_the_notes_on_connect_tell_what_the_way_through_sidecars_costs_beside_the_direct_one() -> None:
     page = "docs/consul-connect.md"
     assert (ROOT / page).read_text() == page_with_figures(ROOT, page), "run: make docs"
@@ -239,3 +240,15 @@ def test_the_notes_on_connect_tell_what_the_way_through_sidecars_costs_beside_th
     measured = {(row["connections"], row["way"]) for row in rows}
     assert measured == {(row["connections"], way) for row in rows for way in ("direct", "sidecars")}
     assert measured
+
+
+@pytest.mark.req("PRV-30")
+@pytest.mark.parametrize("expert", ["summarization", "translation"])
+def test_the_expert_has_models_a_command_that_deploys_it_and_a_request_to_copy(expert: str) -> None:
+    text = (ROOT / "docs/experts.md").read_text()
+    examples = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    assert load_catalogue(ROOT / "group_vars/all/models.yaml").experts[expert].models
+    assert ("ansible/playbooks/deploy_expert.yaml", {"expert"}) in playbook_calls(text)
+    assert f"ansible/playbooks/deploy_expert.yaml -e expert={expert}\n" in text
+    (request,) = (one for one in examples if f'"model": "{expert}"' in one)
+    assert request.startswith("curl --silent http://127.0.0.1:8080/v1/chat/completions ")

@@ -1,22 +1,30 @@
 """The top level holds what was agreed, and something uses each of it."""
 
+import re
 from pathlib import Path
 
 import pytest
 
+from tests.repository.marks import requirements
+from tests.repository.rules import TOP_LEVEL
+
 ROOT = Path(__file__).resolve().parents[2]
-AGREED = (
-    "ansible",
-    "playbook.yaml",
-    "heal_cluster.yaml",
-    "group_vars",
-    "host_vars",
-    "pipecatapp",
-    "moe_gateway",
-    "workflows",
-    "tests",
-    "e2e-tests.yaml",
-)
+#: What the top level holds → the file that uses it, and how.
+USES = {
+    "ansible": ("ansible.cfg", r"^roles_path = ansible/roles$"),
+    "playbook.yaml": ("Makefile", r"^playbooks = (\S+ )*playbook\.yaml\b"),
+    "heal_cluster.yaml": ("Makefile", r"^playbooks = (\S+ )*heal_cluster\.yaml\b"),
+    "group_vars": ("hearth/house.py", r'"group_vars" / "all" / "models\.yaml"'),
+    "host_vars": (
+        "ansible/roles/host_facts/defaults/main.yaml",
+        r'^host_facts_dir: "{{ inventory_dir }}/host_vars"$',
+    ),
+    "pipecatapp": ("pyproject.toml", r'^\[tool\.hatch\.build\.targets\.wheel\]\npackages = .*"pipecatapp"'),
+    "moe_gateway": ("pyproject.toml", r'^\[tool\.hatch\.build\.targets\.wheel\]\npackages = .*"moe_gateway"'),
+    "workflows": ("pyproject.toml", r'^"workflows" = "hearth/data/workflows"$'),
+    "tests": ("pyproject.toml", r'^testpaths = \["tests"\]$'),
+    "e2e-tests.yaml": ("tests/e2e/test_cluster.py", r'\.ansible\("e2e-tests\.yaml"\)\.expect_success'),
+}
 #: Files that make something happen; documents do not count as use.
 ACTS = ("Makefile", "ansible.cfg", "pyproject.toml", "*.sh", "ansible/**/*.yaml", "*/*.py", "tests/**/*.py")
 
@@ -34,10 +42,19 @@ def users(root: Path, name: str) -> list[str]:
 
 
 @pytest.mark.req("PRV-43")
-@pytest.mark.parametrize("name", AGREED)
+def test_the_top_level_is_the_one_that_was_agreed() -> None:
+    (row,) = [row for row in requirements(ROOT) if row["id"] == "PRV-43"]
+    assert re.findall(r"`([^`]+)`", row["works_when"]) == list(USES)
+    assert set(USES) <= TOP_LEVEL
+
+
+@pytest.mark.req("PRV-43")
+@pytest.mark.parametrize("name", USES)
 def test_it_exists_and_is_used(name: str) -> None:
+    file, use = USES[name]
     assert (ROOT / name).exists()
     assert users(ROOT, name) != []
+    assert re.search(use, (ROOT / file).read_text(), re.MULTILINE), f"{file} uses {name} no more"
 
 
 @pytest.mark.req("PRV-43")

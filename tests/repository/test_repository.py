@@ -21,7 +21,8 @@ def test_the_repository_keeps_the_rule(name: str) -> None:
 
 def planted(tmp_path: Path, files: dict[str, str]) -> Path:
     base = {
-        "group_vars/all/main.yaml": "moe_gateway_port: 8080\nexpert_service_prefix: expert-\n",
+        "group_vars/all/main.yaml": "moe_gateway_port: 8080\nexpert_service_prefix: expert-\n"
+        "moe_gateway_service: moe-gateway\n",
         "docs/requirements.csv": "id,area,feature,works_when\nWFE-01,a,b,c\n",
         "group_vars/all/secrets.yaml": "secrets_file: '{{ x }}/a.yaml'\nsecrets: '{{ lookup(x) }}'\n",
         "locks/runtime.txt": "x==1 \\\n    --hash=sha256:00\n",
@@ -46,7 +47,9 @@ def planted(tmp_path: Path, files: dict[str, str]) -> Path:
         ("no_python_under_ansible", "ansible/roles/x/files/a.py", "x = 1"),
         ("ports_and_names_are_defined_once", "moe_gateway/app.py", "PORT = 8080"),
         ("ports_and_names_are_defined_once", "ansible/roles/x/templates/a.j2", "url = http://h:8080/v1"),
+        ("ports_and_names_are_defined_once", "ansible/roles/x/tasks/a.yaml", "port: 8080"),
         ("ports_and_names_are_defined_once", "pipecatapp/a.py", 'find("expert-main")'),
+        ("ports_and_names_are_defined_once", "hearth/a.py", 'find("moe-gateway")'),
         ("group_vars_hold_no_secrets", "group_vars/all/a.yaml", "api_key: swordfish"),
         ("group_vars_hold_no_secrets", "group_vars/all/a.yaml", "token_file: swordfish"),
         (

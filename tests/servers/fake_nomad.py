@@ -27,6 +27,10 @@ class FakeCluster:
     jobs: dict[str, dict[str, Any]] = field(default_factory=dict)  #: by id: the definition as submitted
     dead: set[str] = field(default_factory=set)
     critical: set[str] = field(default_factory=set)  #: services that are registered, but not healthy
+    recovering: Counter[str] = field(
+        default_factory=Counter
+    )  #: by service: critical for so many questions more
+    asked: Counter[str] = field(default_factory=Counter)  #: by service: questions for its health
     variables: dict[str, dict[str, str]] = field(default_factory=dict)  #: by path
     restarts: Counter[str] = field(default_factory=Counter)  #: by id: of its task, for new variables
     submitted: list[str] = field(default_factory=list)
@@ -45,7 +49,7 @@ class FakeCluster:
             (r"GET /v1/evaluation/(.+)", self._evaluation),
             (r"GET /v1/var/(.+)", self._variable),
             (r"PUT /v1/var/(.+)", self._set_variable),
-            (r"GET /v1/health/service/([\w-]+)", self._health),
+            (r"GET /v1/health/service/([\w-]+)(\?passing)?", self._health),
         ):
             if found := re.fullmatch(pattern, f"{method} {path}"):
                 return handle(body, *found.groups())
@@ -106,12 +110,26 @@ class FakeCluster:
         self.restarts[path.rpartition("/")[2]] += 1
         return 200, {"Items": body["Items"]}
 
-    def _health(self, _: Any, service: str) -> Answer:
-        if service in self.critical:
-            return 200, [{"Checks": [{"Status": "critical", "Output": "503: no model can be used"}]}]
-        if service in self.jobs and service not in self.dead:
-            return 200, [{"Checks": [{"Status": "passing", "Output": ""}]}]
-        return 200, []
+    def _health(self, _: Any, service: str, passing: str | None) -> Answer:
+        """As Consul answers: beside the service's own check stands that of its host, which is well."""
+        self.asked[service] += 1
+        critical = service in self.critical or self.recovering[service] > 0
+        self.recovering[service] -= service in self.recovering
+        if not critical and (service not in self.jobs or service in self.dead):
+            return 200, []
+        if critical and passing:
+            return 200, []
+        own = ("critical", "503: no model can be used") if critical else ("passing", "200 OK")
+        checks = [
+            {"CheckID": "serfHealth", "ServiceName": "", "Status": "passing", "Output": "Agent alive"},
+            {
+                "CheckID": f"_nomad-check-{service}",
+                "ServiceName": service,
+                "Status": own[0],
+                "Output": own[1],
+            },
+        ]
+        return 200, [{"Service": {"Service": service}, "Checks": checks}]
 
 
 @contextmanager
@@ -126,7 +144,9 @@ def fake_cluster() -> Iterator[FakeCluster]:
         def _serve(self) -> None:
             length = int(self.headers.get("content-length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
-            status, answer = state.answer(self.command, urlsplit(self.path).path, body)
+            asked = urlsplit(self.path)
+            passing = "?passing" if "passing" in asked.query else ""
+            status, answer = state.answer(self.command, asked.path + passing, body)
             content = json.dumps(answer).encode()
             self.send_response(HTTPStatus(status))
             self.send_header("content-type", "application/json")

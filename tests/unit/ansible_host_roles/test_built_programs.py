@@ -45,7 +45,7 @@ class Workshop:
         self.log.touch()
         self._stub("cmake", CMAKE.format(log=self.log).replace('"$2/bin"', '"$2/bin"; build=$2'))
         for name in ("c++", "make"):
-            self._stub(name, "#!/bin/sh\n")
+            self._stub(name, f'#!/bin/sh\necho {name} "$@" >>{self.log}\n')
         self.archive = site.folder / "sources.tar.gz"
         listing = site.folder / "CMakeLists.txt"
         listing.touch()
@@ -66,7 +66,7 @@ class Workshop:
             **{f"{self.role}_{name}": value for name, value in variables.items()},
         }
         play = {
-            "hosts": "n1",
+            "hosts": "all",
             "connection": "local",
             "gather_facts": False,
             "pre_tasks": [{"ansible.builtin.set_fact": {"host_cpu_level": "x86-64-v3"}}],
@@ -89,6 +89,8 @@ def workshop(site: Site) -> Workshop:
 
 
 def builds_once(workshop: Workshop) -> None:
+    # Two hosts with the same kind of processor are built for once.
+    workshop.site.inventory({"controllers": {"n1": {}}, "workers": {"n2": {}}})
     workshop.apply().expect_success()
     assert workshop.builds == 1
     assert {path.name for path in workshop.installed.iterdir()} == PROGRAMS[workshop.role][2]
@@ -101,6 +103,7 @@ def builds_once(workshop: Workshop) -> None:
     workshop.apply(version="2").expect_success()
     assert workshop.builds == 2
     assert workshop.installed.resolve() != first
+    assert "-2-" in workshop.installed.resolve().name
 
 
 @pytest.mark.req("PRV-06")

@@ -52,3 +52,23 @@ def test_other_keys_and_comments_stay_and_win(site: Site, host_file: Path) -> No
     assert OURS.sub("", host_file.read_text()) == own
     assert "host_mac_address" not in OURS.findall(host_file.read_text())[0]
     assert apply(site).changes == []
+
+
+@pytest.mark.req("PRV-19")
+def test_what_was_gathered_of_the_sites_own_card_is_what_is_written(site: Site, host_file: Path) -> None:
+    gathered = {
+        "flags": ["cx16"],
+        "architecture": "x86_64",
+        "memtotal_mb": 8000,
+        "interfaces": ["lo", "docker0", "wlan0", "eth0"],
+        "default_ipv4": {"interface": "eth0", "macaddress": "02:00:00:00:00:01"},
+        "eth0": {"macaddress": "02:00:00:00:00:01"},
+        "wlan0": {"macaddress": "02:00:00:00:00:02"},
+    }
+    facts = {"ansible.builtin.set_fact": {**gathered, "cacheable": True}}
+    play = {**PLAY, "gather_facts": False, "pre_tasks": [facts]}
+    assert "Write what is not there yet" in site.play(play, host_interface="wlan0").expect_success().changes
+    written = yaml.safe_load(host_file.read_text())
+    assert written["host_mac_address"] == "02:00:00:00:00:02"
+    assert written["host_network_cards"] == ["eth0", "wlan0"]
+    assert (written["host_memory_mb"], written["host_cpu_level"]) == (7936, "x86-64-v1")

@@ -30,11 +30,12 @@ def job_text(name: str, inventory: str = THREE_HOSTS, **variables: Any) -> str:
 
 def job(name: str, inventory: str = THREE_HOSTS, **variables: Any) -> dict[str, Any]:
     """The job as Nomad's parser reads it."""
-    return _parsed(job_text(name, inventory, **variables))
+    return parsed(job_text(name, inventory, **variables))
 
 
 @functools.lru_cache(maxsize=64)
-def _parsed(text: str) -> dict[str, Any]:
+def parsed(text: str) -> dict[str, Any]:
+    """The job of a file's text, as Nomad's parser reads it."""
     done = subprocess.run(
         [str(agent_binary("nomad")), "job", "run", "-output", "-"],
         input=text,
@@ -44,8 +45,8 @@ def _parsed(text: str) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, f"{done.stderr}\n{text}"
-    parsed: dict[str, Any] = json.loads(done.stdout)["Job"]
-    return parsed
+    found: dict[str, Any] = json.loads(done.stdout)["Job"]
+    return found
 
 
 def group(found: Mapping[str, Any]) -> dict[str, Any]:

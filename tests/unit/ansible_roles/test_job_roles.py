@@ -1,8 +1,10 @@
 """What the roles submit, run for real against a faked cluster: only what is missing, dead or different."""
 
 import json
+import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +20,7 @@ from tests.servers.fake_nomad import FakeCluster, fake_cluster
 INVENTORY = {"all": {"children": {"controllers": {"hosts": {"n1": {"ansible_connection": "local"}}}}}}
 #: Each run of a playbook starts some thirty Python programs, which takes a minute on a busy machine.
 pytestmark = pytest.mark.timeout(600)
+MODELS = yaml.safe_load((ROOT / "group_vars/all/models.yaml").read_text())["expert_models"]
 SERVICES = ["llamacpp-rpc", "expert-main", "pipecatapp", "moe-gateway"]
 
 
@@ -125,8 +128,24 @@ def test_no_agent_is_submitted_while_the_main_expert_is_not_healthy(site: Site) 
     site.cluster.jobs["expert-coding"] = {}
     refused = site.run("heal_cluster.yaml", llama_api_service_name="expert-coding")
     assert refused.code != 0
-    assert "pipecatapp was not submitted. 503: no model can be used" in refused.said
+    assert (
+        "expert-coding is not healthy in Consul after 2 s, so pipecatapp was not submitted." in refused.said
+    )
+    assert "503: no model can be used" in refused.said
     assert site.cluster.submitted == ["expert-main"]
+    assert site.cluster.asked["expert-coding"] > 1, "it did not wait"
+
+
+@pytest.mark.req("PRV-08")
+def test_the_agent_is_submitted_as_soon_as_the_main_expert_is_healthy(site: Site) -> None:
+    site.cluster.jobs["expert-coding"] = {}
+    site.cluster.recovering["expert-coding"] = 2
+    done = site.run(
+        "heal_cluster.yaml", llama_api_service_name="expert-coding", pipecatapp_expert_timeout_s=30
+    )
+    assert done.code == 0, done.said
+    assert site.cluster.submitted == ["expert-main", "pipecatapp", "moe-gateway"]
+    assert site.cluster.asked["expert-coding"] == 3
 
 
 @pytest.mark.req("PRV-29", "PRV-30")
@@ -140,8 +159,13 @@ def test_one_expert_is_deployed_by_its_name(site: Site) -> None:
         done = site.run("ansible/playbooks/deploy_expert.yaml", "--extra-vars", f"expert={expert}")
         assert done.code == 0, done.said
         assert site.cluster.submitted[-1] == f"expert-{expert}"
-        assert f"{expert}:" in site.cluster.jobs[f"expert-{expert}"]["Text"]
-        assert "coding:" not in site.cluster.jobs[f"expert-{expert}"]["Text"]
+        assert _models(site.cluster.jobs[f"expert-{expert}"]["Text"]) == {expert: MODELS[expert]}
+
+
+def _models(job: str) -> Any:
+    """The lists of models that a job hands to its program."""
+    (written,) = re.findall(r'/models\.yaml"\n.*?<<-EOT\n(.*?)\n *EOT', job, re.DOTALL)
+    return yaml.safe_load(textwrap.dedent(written))["expert_models"]
 
 
 def test_a_check_run_shows_the_plan_and_changes_nothing(site: Site) -> None:

@@ -1,5 +1,6 @@
 """What the job templates render is what Nomad reads, the programs serve and the site asked for."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 import yaml
 from starlette.routing import Route
 
-from clusterkit.config.catalogue import load_catalogue
+from clusterkit.config.catalogue import SERVICE_PREFIX, load_catalogue
 from clusterkit.config.settings import ServiceSettings
 from clusterkit.http.control_app import control_app
 from clusterkit.http.health import Health
@@ -17,14 +18,34 @@ from clusterkit.telemetry.metrics import Metrics
 from llama_expert.settings import LlamaExpertSettings
 from moe_gateway.settings import GatewaySettings
 from pipecatapp.settings import PipecatappSettings
-from tests.ansible_render import FACTS, ROOT, THREE_HOSTS, render
-from tests.unit.ansible_roles.jobs import HEARTH_JOBS, TEMPLATES, file, group, job, job_text, service, task
+from tests.ansible_render import FACTS, ROOT, THREE_HOSTS, render, templates_of
+from tests.repository.ansible_tree import roles
+from tests.unit.ansible_roles.jobs import (
+    HEARTH_JOBS,
+    TEMPLATES,
+    file,
+    group,
+    job,
+    job_text,
+    parsed,
+    service,
+    task,
+)
 
 ONE_HOST = "all: {children: {controllers: {hosts: {n1: {host_address: 192.0.2.11, host_interface: eth0}}}}}"
 SETTINGS: dict[str, type[ServiceSettings]] = {
     "expert-main": LlamaExpertSettings,
     "moe-gateway": GatewaySettings,
     "pipecatapp": PipecatappSettings,
+}
+#: Whose user each job is.
+RUNS_AS = {
+    "expert-main": "llama_expert",
+    "moe-gateway": "moe_gateway",
+    "pipecatapp": "pipecatapp",
+    "llamacpp-rpc": "llama_expert",
+    "mqtt": "mqtt",
+    "prometheus": "monitoring",
 }
 SITE = yaml.safe_load((ROOT / "group_vars/all/main.yaml").read_text())
 
@@ -110,6 +131,27 @@ def test_a_site_that_names_its_services_otherwise_tells_the_programs() -> None:
     assert said["MOE_GATEWAY_AGENT_SERVICE"] == "butler"
 
 
+@pytest.mark.req("PRV-14")
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_name_and_port_of_a_service_is_the_sites(name: str) -> None:
+    names = {key: f"site-{key.replace('_', '-')}" for key in SITE if key.endswith("_service")}
+    ports = {key: 40000 + number for number, key in enumerate(key for key in SITE if key.endswith("_port"))}
+    ours = {"llama_api_service_name": "site-main", "monitoring_service": "site-prometheus"}
+    found = job(name, THREE_HOSTS, **names, **ports, **ours)
+    reserved = [port["Value"] for one in group(found)["Networks"] for port in one["ReservedPorts"] or ()]
+    # Of experts the programs themselves know the name.
+    ours_or_experts = ("site-", SERVICE_PREFIX)
+    assert found["ID"].startswith(ours_or_experts)
+    assert service(found)["Name"] == found["ID"]
+    assert set(reserved) <= set(ports.values())
+    told = [value for key, value in (task(found)["Env"] or {}).items() if key.endswith("_SERVICE")]
+    assert all(value.startswith(ours_or_experts) for value in told), told
+    asked = re.findall(r'nomadVar \\"nomad/jobs/(.*?)\\"|service \\"(.*?)\\"', json.dumps(found))
+    # Nomad's own entry of each host has a name of its own.
+    named = {one for pair in asked for one in pair} - {"", "nomad-client"}
+    assert all(one.startswith(ours_or_experts) for one in named), named
+
+
 @pytest.mark.parametrize("name", HEARTH_JOBS)
 def test_every_variable_that_a_program_is_told_is_one_of_its_settings(name: str) -> None:
     settings = SETTINGS[name]
@@ -122,24 +164,61 @@ def test_every_variable_that_a_program_is_told_is_one_of_its_settings(name: str)
     } <= told
 
 
-@pytest.mark.req("PRV-15")
-def test_the_log_file_and_the_addresses_of_the_agents_are_the_sites() -> None:
-    said = task(job("pipecatapp", pipecatapp_log_file="/srv/agent.log", consul_addr="https://[::1]:8501"))[
-        "Env"
-    ]
-    assert said["PIPECATAPP_LOG_FILE"] == "/srv/agent.log"
-    assert said["PIPECATAPP_CONSUL_URL"] == "https://[::1]:8501"
+def looked_at(script: str, folder: Path) -> list[str]:
+    """The jobs that the start script looks at, all of which run."""
+    nomad = folder / "nomad"
+    nomad.write_text('#!/bin/sh\necho "Status = running"\n')
+    nomad.chmod(0o755)
+    path = {"PATH": f"{folder}:/usr/bin:/bin"}
+    done = subprocess.run(["sh", "-c", script], env=path, capture_output=True, text=True, check=True)
+    return [line.removesuffix(": runs") for line in done.stdout.splitlines()]
+
+
+#: What a site may say otherwise in its group_vars.
+SAID = {
+    "nomad_addr": "https://nomad.example:1",
+    "pipecatapp_log_file": "/srv/agent.log",
+    "llama_api_service_name": "expert-coding",
+    "consul_addr": "https://[::1]:8501",
+    "home_assistant_service": "house",
+}
+
+
+def of_site(role: str, template: str, **said: str) -> str:
+    return render(role, template, THREE_HOSTS, "n1", group_vars={"controllers": said})
 
 
 @pytest.mark.req("PRV-15")
-def test_the_start_script_speaks_to_the_sites_nomad_about_the_sites_services() -> None:
-    def script(**variables: str) -> str:
-        return render("bootstrap_agent", "start_services.sh.j2", THREE_HOSTS, "n1", variables=variables)
+def test_the_log_file_the_expert_and_the_addresses_are_in_the_job_as_the_site_says() -> None:
+    agent = ("pipecatapp", "pipecatapp.nomad.j2")
+    told, unsaid = (task(parsed(of_site(*agent, **said)))["Env"] for said in (SAID, {}))
+    assert told["PIPECATAPP_LOG_FILE"] == "/srv/agent.log"
+    assert told["PIPECATAPP_CONSUL_URL"] == "https://[::1]:8501"
+    assert told["PIPECATAPP_MAIN_EXPERT_SERVICE"] == "expert-coding"
+    assert unsaid["PIPECATAPP_LOG_FILE"] == "/var/log/hearth/pipecatapp.log"
+    assert unsaid["PIPECATAPP_MAIN_EXPERT_SERVICE"] == "expert-main"
 
-    assert "https://127.0.0.1:4646" in script()
-    assert "https://nomad.example:1" in script(nomad_addr="https://nomad.example:1")
-    assert re.search(r"^start expert-main$", script(), re.MULTILINE)
-    assert re.search(r"^start expert-coding$", script(llama_api_service_name="expert-coding"), re.MULTILINE)
+
+@pytest.mark.req("PRV-15")
+@pytest.mark.timeout(400)
+def test_the_scripts_speak_to_the_sites_nomad_about_the_sites_services(tmp_path: Path) -> None:
+    start = ("bootstrap_agent", "start_services.sh.j2")
+    assert 'NOMAD_ADDR="${NOMAD_ADDR:-https://127.0.0.1:4646}"' in of_site(*start)
+    assert 'NOMAD_ADDR="${NOMAD_ADDR:-https://nomad.example:1}"' in of_site(*start, **SAID)
+    unsaid, told = (set(looked_at(of_site(*start, **said), tmp_path)) for said in ({}, SAID))
+    assert unsaid - told == {"expert-main", "home-assistant"}
+    assert told - unsaid == {"expert-coding", "house"}
+    assert "export NOMAD_ADDR=https://nomad.example:1 " in of_site("common", "restart.sh.j2", **SAID)
+
+
+@pytest.mark.req("PRV-16")
+@pytest.mark.parametrize("role", [role.name for role in roles(ROOT)])
+def test_every_job_script_and_unit_renders_from_the_sites_variables(role: str) -> None:
+    wanted = [name for name in templates_of(role) if re.search(r"\.(nomad|sh|service|env)\.j2$", name)]
+    for name in wanted:
+        included = next((extra for _, one, extra in TEMPLATES.values() if one == name), {})
+        text = render(role, name, THREE_HOSTS, "w1", variables={**included, "facts": {"hostname": "other"}})
+        assert "{{" not in re.sub(r"\{\{ (env|\$labels)\b.*?\}\}", "", text), name
 
 
 @pytest.mark.req("PRV-23")
@@ -164,11 +243,13 @@ def test_the_driver_is_the_sites_choice(name: str) -> None:
     assert plain["VolumeMounts"] is None
 
 
+@pytest.mark.req("PRV-33")
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_no_task_runs_as_root_and_its_secrets_are_for_its_user_alone(name: str) -> None:
     found = task(job(name))
     known = {user["name"]: user["uid"] for user in SITE["hearth_users"].values()}
-    assert found["User"] in known
+    assert len(set(known.values()) - {0}) == len(SITE["hearth_users"]), "two services are one user, or root"
+    assert found["User"] == SITE["hearth_users"][RUNS_AS[name]]["name"]
     secret = [one for one in found["Templates"] or () if "SECRETS" in one["DestPath"]]
     for template in secret:
         assert (template["Perms"], template["Uid"]) == ("0600", known[found["User"]]), template["DestPath"]
@@ -305,7 +386,8 @@ def test_the_start_script_starts_what_was_stopped_and_skips_what_nomad_does_not_
         job() {{ for last; do :; done; echo "$last"; }}
         case "$2 $(job "$@")" in
             "status expert-main" | "status home-assistant" | "status $BROKEN") echo "Status = dead" ;;
-            "status pipecatapp") echo "Status = running" ;;
+            "status pipecatapp") echo "Status = $AGENT" ;;
+            "status $UNREADABLE") echo "Error querying job: 403 (Permission denied)" >&2; exit 1 ;;
             "status "*) echo 'No job(s) with prefix or ID found' >&2; exit 1 ;;
             "start $BROKEN") exit 1 ;;
             "start "*) job "$@" >>{tmp_path}/started ;;
@@ -314,8 +396,16 @@ def test_the_start_script_starts_what_was_stopped_and_skips_what_nomad_does_not_
     )
     nomad.chmod(0o755)
 
-    def run(broken: str) -> subprocess.CompletedProcess[str]:
-        told = {"PATH": f"{tmp_path}:/usr/bin:/bin", "BROKEN": broken}
+    def run(
+        broken: str, agent: str = "running", unreadable: str = "nothing"
+    ) -> subprocess.CompletedProcess[str]:
+        told = {
+            "PATH": f"{tmp_path}:/usr/bin:/bin",
+            "BROKEN": broken,
+            "AGENT": agent,
+            "UNREADABLE": unreadable,
+        }
+        (tmp_path / "started").write_text("")
         return subprocess.run(["sh", str(script)], env=told, capture_output=True, text=True, check=False)
 
     done = run("nothing")
@@ -325,3 +415,13 @@ def test_the_start_script_starts_what_was_stopped_and_skips_what_nomad_does_not_
     assert (done.returncode, done.stderr) == (0, "")
     broken = run("moe-gateway")
     assert (broken.returncode, broken.stderr) == (1, "moe-gateway: could not be started\n")
+    (tmp_path / "nomad").write_text(
+        (tmp_path / "nomad").read_text().replace('"start $BROKEN") exit 1 ;;\n', "")
+    )
+    assert run("moe-gateway", agent="dead").returncode == 0
+    started = (tmp_path / "started").read_text().split()
+    assert started == ["expert-main", "pipecatapp", "moe-gateway", "home-assistant"]
+    unreadable = run("nothing", unreadable="moe-gateway")
+    assert unreadable.returncode == 1
+    assert unreadable.stderr == "moe-gateway: Error querying job: 403 (Permission denied)\n"
+    assert "home-assistant: started" in unreadable.stdout, "one that fails does not keep the others"

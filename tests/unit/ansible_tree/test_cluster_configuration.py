@@ -79,11 +79,13 @@ def test_a_running_agent_is_never_told_to_form_a_cluster(program: str) -> None:
 
 @pytest.mark.req("PRV-17")
 def test_a_host_with_two_networks_binds_the_one_that_its_host_vars_name() -> None:
-    ours = {"n1": {"host_address": "198.51.100.1"}}
+    ours = {"n1": {"host_address": "198.51.100.1", "host_interface": "enp3s0"}}
     assert value(consul("consul.hcl.j2", "n1", host_vars=ours), "bind_addr") == "198.51.100.1"
     assert value(consul("consul.hcl.j2", "n2", host_vars=ours), "bind_addr") == "192.0.2.12"
     assert "198.51.100.1" in consul("join.hcl.j2", "n2", host_vars=ours)
     assert value(nomad("nomad.hcl.j2", "n1", host_vars=ours), "bind_addr") == "198.51.100.1"
+    assert value(nomad("nomad.hcl.j2", "n1", host_vars=ours), "network_interface") == "enp3s0"
+    assert value(nomad("nomad.hcl.j2", "n2", host_vars=ours), "network_interface") == "eth0"
 
 
 @pytest.mark.req("PRV-17")

@@ -10,7 +10,8 @@ from clusterkit.config.environment import environment
 from tests.ansible_render import ROOT
 
 
-@pytest.mark.req("GTW-01")
+@pytest.mark.req("GTW-01", "PRV-01")
+@pytest.mark.timeout(300)
 def test_ansible_reads_the_playbook_with_all_of_its_roles(tmp_path: Path) -> None:
     variables = {"ANSIBLE_VAULT_PASSWORD_FILE": str(tmp_path / "password"), "ANSIBLE_NOCOLOR": "1"}
     (tmp_path / "password").write_text("any\n")
@@ -20,7 +21,7 @@ def test_ansible_reads_the_playbook_with_all_of_its_roles(tmp_path: Path) -> Non
         env={**environment(), **variables},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
         check=False,
     )
     assert done.returncode == 0, done.stderr
