@@ -171,6 +171,31 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
             "- {ansible.builtin.debug: {}, vars: {host_files_wanted: '{{ web_files }}'}}",
         ),
         (
+            "what_is_handed_to_a_role_means_the_same_inside_it",
+            TASKS,
+            "- {ansible.builtin.include_role: {name: shop}, vars: {shop_dir: '{{ role_path }}/files'}}",
+        ),
+        (
+            "what_is_handed_to_a_role_means_the_same_inside_it",
+            TASKS,
+            "- {ansible.builtin.import_role: {name: shop}, vars: {shop_of: {by: ['{{ role_name }}']}}}",
+        ),
+        (
+            "what_is_handed_to_a_role_means_the_same_inside_it",
+            TASKS,
+            "- {vars: {shop_dir: '{{ role_path }}'}, block: [{ansible.builtin.include_role: {name: shop}}]}",
+        ),
+        (
+            "what_is_handed_to_a_role_means_the_same_inside_it",
+            "playbook.yaml",
+            PLAYBOOK + "- {hosts: all, roles: [{role: web, web_port: '{{ role_name }}'}]}\n",
+        ),
+        (
+            "what_is_handed_to_a_role_means_the_same_inside_it",
+            "ansible/roles/web/meta/main.yaml",
+            "dependencies: [{role: shop, vars: {shop_dir: '{{ ansible_search_path }}'}}]",
+        ),
+        (
             "configuration_is_templates",
             "ansible/roles/web/files/web.service",
             "[Service]",
@@ -258,6 +283,19 @@ def test_a_planted_breach_is_found(tmp_path: Path, rule: str, file: str, text: s
 def test_every_rule_has_a_planted_breach() -> None:
     told = (ROOT / "tests/repository/test_ansible_rules.py").read_text()
     assert [rule for rule in RULES if f'"{rule}"' not in told] == []
+
+
+def test_a_variable_made_of_the_roles_path_is_not_handed_on_either(tmp_path: Path) -> None:
+    root = planted(
+        tmp_path,
+        {
+            "ansible/roles/web/vars/main.yaml": '__web_a: "{{ role_path }}"\n__web_b: "{{ __web_a }}/a"\n',
+            TASKS: "- {ansible.builtin.include_role: {name: shop}, vars: {shop_dir: '{{ __web_b }}'}}",
+        },
+    )
+    assert breaches("what_is_handed_to_a_role_means_the_same_inside_it", root) == [
+        f"{TASKS}:1: shop_dir hands __web_b to the role shop, where it is another one"
+    ]
 
 
 @pytest.mark.req("PRV-37")
