@@ -10,9 +10,11 @@ import yaml
 from tests.repository.ansible_tree import (
     Task,
     plain,
+    playbooks,
     plays,
     read_yaml,
     roles_in_order,
+    roles_of,
     tasks,
     templates,
     text_of,
@@ -33,6 +35,16 @@ ORDER = (
     "bootstrap_agent",
     "pipecatapp",
     "moe_gateway",
+)
+#: Playbooks that change no host, and may run on those of any site.
+CHANGE_NO_HOST = ("e2e-tests.yaml", "release.yaml")
+#: Modules that change nothing.
+HARMLESS = (
+    "ansible.builtin.assert",
+    "ansible.builtin.fail",
+    "ansible.builtin.meta",
+    "ansible.builtin.ping",
+    "ansible.builtin.setup",
 )
 MAC_ADDRESS = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 PRIMARY = re.compile(r"^controllers\[0\]$|groups\[?\.?['\"]?controllers['\"]?\]?\s*(\[0\]|\|\s*first)")
@@ -122,13 +134,42 @@ def rule_preflight_comes_first(root: Path) -> Iterator[str]:
 
 def _is_preflight(task: dict[str, Any]) -> bool:
     inside = Task(Path("playbook.yaml"), task)
-    harmless = (
-        "ansible.builtin.assert",
-        "ansible.builtin.fail",
-        "ansible.builtin.setup",
-        "ansible.builtin.meta",
-    )
-    return inside.included_role == "preflight_checks" or inside.module in harmless
+    return inside.included_role == "preflight_checks" or inside.module in HARMLESS
+
+
+def rule_every_playbook_sees_whose_hosts_they_are(root: Path) -> Iterator[str]:
+    """Hosts that carry another site's cluster are refused before the first task that could change one."""
+    for path in playbooks(root):
+        name = path.relative_to(root)
+        if path.name in CHANGE_NO_HOST or not (touching := list(_plays_on_hosts(path))):
+            continue
+        for task in _tasks_in_order(*touching[0]):
+            if task.included_role == "cluster_secrets" and task.arguments.get("tasks_from") == "same_site":
+                break
+            if task.module not in HARMLESS:
+                yield f"{name}: {task.fields.get('name', task.module)} comes before cluster_secrets/same_site"
+                break
+        else:
+            yield f"{name}: its first play on hosts does not see whose they are (cluster_secrets/same_site)"
+
+
+def _plays_on_hosts(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for play in plays(path):
+        if "ansible.builtin.import_playbook" in play:
+            yield from _plays_on_hosts(path.parent / play["ansible.builtin.import_playbook"])
+        elif play.get("hosts") != "localhost":
+            yield path, play
+
+
+def _tasks_in_order(path: Path, play: dict[str, Any]) -> Iterator[Task]:
+    listed = [one for one in roles_of(path, {"roles": play.get("roles")})]
+    roles = [{"name": role, "ansible.builtin.import_role": {"name": role}} for role in listed]
+    for one in [*(play.get("pre_tasks") or []), *roles, *(play.get("tasks") or [])]:
+        task = Task(path, one)
+        if task.module == "ansible.builtin.import_tasks":
+            yield from (Task(path, inner) for inner in read_yaml(path.parent / str(task.arguments["_raw"])))
+        else:
+            yield task
 
 
 def rule_healing_starts_the_agent_on_the_primary(root: Path) -> Iterator[str]:

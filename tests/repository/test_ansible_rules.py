@@ -27,6 +27,7 @@ argument_specs:
         type: int
         default: 1
 """
+SAME_SITE = "  pre_tasks: [{ansible.builtin.import_role: {name: cluster_secrets, tasks_from: same_site}}]\n"
 #: A small tree without a fault; each case below plants one.
 SOUND = {
     "group_vars/all/main.yaml": "moe_gateway_service: moe-gateway\nweb_path: /srv\n",
@@ -43,8 +44,9 @@ SOUND = {
     "inventory.yaml": "all: {children: {workers: {hosts: {attic: {}}}}}\n",
     "host_vars/attic.yaml": "{host_power_managed: true, host_mac_address: '2c:f0:5d:11:22:33'}\n",
     "playbook.yaml": "- {hosts: localhost, roles: [preflight_checks]}\n- hosts: all\n"
-    "  roles: [consul, nomad, wheel, llama_cpp, bootstrap_agent, pipecatapp, moe_gateway]\n",
-    "heal_cluster.yaml": "- hosts: controllers[0]\n  roles: [bootstrap_agent, pipecatapp]\n",
+    + SAME_SITE
+    + "  roles: [consul, nomad, wheel, llama_cpp, bootstrap_agent, pipecatapp, moe_gateway]\n",
+    "heal_cluster.yaml": "- hosts: controllers[0]\n" + SAME_SITE + "  roles: [bootstrap_agent, pipecatapp]\n",
 }
 TASKS = "ansible/roles/web/tasks/more.yaml"
 PLAYBOOK = SOUND["playbook.yaml"]
@@ -260,6 +262,19 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
             "heal_cluster.yaml",
             "- hosts: controllers[0]\n  roles: [pipecatapp, bootstrap_agent]\n",
         ),
+        (
+            "every_playbook_sees_whose_hosts_they_are",
+            "ansible/playbooks/a.yaml",
+            "- {hosts: localhost, tasks: []}\n- {hosts: controllers, roles: [web]}\n",
+        ),
+        (
+            "every_playbook_sees_whose_hosts_they_are",
+            "heal_cluster.yaml",
+            SOUND["heal_cluster.yaml"].replace(
+                "pre_tasks: [", "pre_tasks: [{ansible.builtin.file: {path: /x}}, "
+            ),
+        ),
+        ("every_playbook_sees_whose_hosts_they_are", "ansible/playbooks/a.yaml", "- {hosts: all, tasks: []}"),
         ("obsolete_folders_are_gone", "debian_service/hearth.service", "x"),
         ("obsolete_folders_are_gone", "README.md", "see initial-setup/"),
         (
