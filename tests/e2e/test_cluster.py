@@ -80,7 +80,7 @@ def test_the_end_to_end_playbook_hears_from_the_agents_tool_how_things_are(conve
 @pytest.mark.req("PRV-29")
 def test_another_expert_is_deployed_by_its_name_and_answers(converged_lab: Cluster) -> None:
     site, name = converged_lab.site, "summarization"
-    service = f"{site.variables['expert_service_prefix']}{name}"
+    service = f"{site.variables['__expert_service_prefix']}{name}"
     try:
         extra = {"expert": name}
         converged_lab.lab.ansible("ansible/playbooks/deploy_expert.yaml", extra=extra).expect_success()
