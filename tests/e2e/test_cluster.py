@@ -1,5 +1,7 @@
 """The core of the cluster on real hosts: it forms, stays as it is, answers, and keeps its secrets."""
 
+from pathlib import Path
+
 import psutil
 import pytest
 
@@ -29,6 +31,17 @@ def test_a_second_run_changes_nothing_and_restarts_nothing(converged_lab: Cluste
     assert again.changes == []
     assert (converged_lab.site.state(), converged_lab.site.processes()) == before
     timings.note("second run, share of the first", again.seconds / converged_lab.first_run.seconds)
+
+
+def test_a_second_clone_without_the_secrets_changes_nothing(converged_lab: Cluster, tmp_path: Path) -> None:
+    before = converged_lab.site.settled(), converged_lab.site.processes()
+    elsewhere = tmp_path / "controller"
+    refused = converged_lab.lab.ansible("playbook.yaml", extra={"controller_dir": str(elsewhere)})
+    assert not refused.succeeded
+    assert refused.changes == []
+    assert "belongs to a cluster already" in refused.output
+    assert not elsewhere.exists()
+    assert (converged_lab.site.state(), converged_lab.site.processes()) == before
 
 
 def test_hearth_status_on_every_host_shows_the_whole(converged_lab: Cluster) -> None:
@@ -67,7 +80,7 @@ def test_the_end_to_end_playbook_hears_from_the_agents_tool_how_things_are(conve
 @pytest.mark.req("PRV-29")
 def test_another_expert_is_deployed_by_its_name_and_answers(converged_lab: Cluster) -> None:
     site, name = converged_lab.site, "summarization"
-    service = f"{site.variables['expert_service_prefix']}{name}"
+    service = f"{site.variables['__expert_service_prefix']}{name}"
     try:
         extra = {"expert": name}
         converged_lab.lab.ansible("ansible/playbooks/deploy_expert.yaml", extra=extra).expect_success()

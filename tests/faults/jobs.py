@@ -89,7 +89,7 @@ def expert_too_big(cluster: Cluster, report: Report) -> None:
     run = cluster.lab.ansible(
         "ansible/playbooks/deploy_expert.yaml", extra={"expert": "coding", "llama_expert_memory_mb": 900000}
     )
-    job = f"{cluster.site.variables['expert_service_prefix']}coding"
+    job = f"{cluster.site.variables['__expert_service_prefix']}coding"
     report.detected_s = rounded(run.seconds)
     report.seen["said"] = [line.strip() for line in run.output.splitlines() if "memory" in line.lower()][:4]
     cluster.site.nomad(f"/v1/job/{job}?purge=true", method="DELETE")

@@ -50,7 +50,7 @@ class Cluster:
     @property
     def expert(self) -> str:
         """The service of the expert that everything else needs."""
-        return f"{self.site.variables['expert_service_prefix']}{EXPERT}"
+        return f"{self.site.variables['__expert_service_prefix']}{EXPERT}"
 
     def gateways(self) -> list[Instance]:
         """The healthy gateways."""

@@ -9,6 +9,8 @@ from typing import Any
 from tests.repository.ansible_tree import (
     Task,
     plain,
+    playbooks,
+    plays,
     read_yaml,
     roles,
     tasks,
@@ -37,6 +39,16 @@ MAGIC = re.compile(
 #: Values of host_vars/<host>.yaml that were only just written and count at once, under their own names.
 WRITTEN_JUST_NOW = {("host_facts", "{{ item.key }}")}
 FACT = re.compile(r"(?<![\w./-])ansible_(?=[a-z])(?P<name>\w+)")
+#: Ansible's own variables that are worked out anew inside each role.
+BOUND_BY_THE_ROLE = (
+    "role_path",
+    "role_name",
+    "ansible_role_name",
+    "ansible_parent_role_names",
+    "ansible_parent_role_paths",
+    "ansible_collection_name",
+    "ansible_search_path",
+)
 #: The one value among the secrets that everybody may read.
 NOT_SECRET = r"(?!\.ca_certificate|\[.ca_certificate)"
 
@@ -216,6 +228,14 @@ def rule_tasks_with_secrets_print_nothing(root: Path) -> Iterator[str]:
 
 def secret_variables(root: Path) -> set[str]:
     """`cluster_secrets`, and every variable that is made of one that is secret."""
+    return variables_made_of(root, {"cluster_secrets"}, but=NOT_SECRET)
+
+
+def variables_made_of(root: Path, names: set[str], but: str = "") -> set[str]:
+    """`names`, and every variable of the site, of a role or of a task that is made of one of them.
+
+    `but` is a pattern: a mention that it follows does not count.
+    """
     defined: list[tuple[str, str]] = []
     for path in [
         *(root / "group_vars").rglob("*.yaml"),
@@ -225,12 +245,46 @@ def secret_variables(root: Path) -> set[str]:
         defined += [(name, text_of(value)) for name, value in (content or {}).items()]
     for task in (one for one in tasks(root) if not one.of_molecule):
         defined += [(name, text_of(value)) for name, value in (task.fields.get("vars") or {}).items()]
-    found, size = {"cluster_secrets"}, 0
-    while size < len(found):
-        size = len(found)
-        mentions = re.compile(rf"\{{[\{{%].*\b({'|'.join(found)})\b{NOT_SECRET}")
-        found |= {name for name, value in defined if mentions.search(value)}
-    return found
+    all_names, size = set(names), 0
+    while size < len(all_names):
+        size = len(all_names)
+        mentions = _mention(all_names, but)
+        all_names |= {name for name, value in defined if mentions.search(value)}
+    return all_names
+
+
+def _mention(names: set[str], but: str = "") -> re.Pattern[str]:
+    return re.compile(rf"\{{[\{{%].*\b({'|'.join(sorted(names))})\b{but}")
+
+
+def rule_what_is_handed_to_a_role_means_the_same_inside_it(root: Path) -> Iterator[str]:
+    """A variable is worked out where it is used: `role_path` handed to a role is that role's own path."""
+    bound_late = _mention(variables_made_of(root, set(BOUND_BY_THE_ROLE)))
+    for where, role, variables in _handed_to_roles(root):
+        for name, value in variables.items():
+            mentioned = bound_late.search(text_of(value))
+            if name != "__line__" and mentioned:
+                yield f"{where}: {name} hands {mentioned[1]} to the role {role}, where it is another one"
+
+
+def _handed_to_roles(root: Path) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(place, role, variables) of every role that is included, listed by a play or depended on."""
+    for task in tasks(root):
+        if task.included_role:
+            yield task.where, task.included_role, dict(task.fields.get("vars") or {})
+    listed: list[tuple[Path, dict[str, Any], list[Any]]] = [
+        (path, play.get("vars") or {}, play.get("roles") or [])
+        for path in [*playbooks(root), *sorted((root / "ansible").rglob("molecule/**/*.yml"))]
+        for play in plays(path)
+    ]
+    for path in sorted((root / "ansible/roles").glob("*/meta/main.yaml")):
+        listed.append((path, {}, (read_yaml(path) or {}).get("dependencies") or []))
+    for path, shared, roles_listed in listed:
+        for one in roles_listed:
+            own = one if isinstance(one, dict) else {"role": one, "__line__": 1}
+            role = str(own.get("role", own.get("name")))
+            handed = {**shared, **(own.get("vars") or {}), **own}
+            yield f"{path.relative_to(root)}:{own['__line__']}", role, handed
 
 
 def _secret_files(root: Path, task: Task, secret: re.Pattern[str]) -> Iterator[str]:

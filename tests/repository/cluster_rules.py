@@ -10,6 +10,7 @@ import yaml
 from tests.repository.ansible_tree import (
     Task,
     plain,
+    playbooks,
     plays,
     read_yaml,
     roles_in_order,
@@ -38,6 +39,8 @@ ORDER = (
     "pipecatapp",
     "moe_gateway",
 )
+#: Playbooks that change no host, and may run on those of any site.
+CHANGE_NO_HOST = ("e2e-tests.yaml", "release.yaml")
 #: Modules, and parts of other roles, that change nothing.
 HARMLESS = (
     "ansible.builtin.assert",
@@ -140,6 +143,41 @@ def _is_preflight(task: dict[str, Any]) -> bool:
     inside = Task(Path("playbook.yaml"), task)
     role = (inside.included_role, str(inside.arguments.get("tasks_from", "main")))
     return role[0] == "preflight_checks" or role in ONLY_LOOKS or inside.module in HARMLESS
+
+
+def rule_every_playbook_sees_whose_hosts_they_are(root: Path) -> Iterator[str]:
+    """Hosts that carry another site's cluster are refused before the first task that could change one."""
+    for path in playbooks(root):
+        name = path.relative_to(root)
+        if path.name in CHANGE_NO_HOST or not (touching := list(_plays_on_hosts(path))):
+            continue
+        for task in _tasks_in_order(*touching[0]):
+            if task.included_role == "cluster_secrets" and task.arguments.get("tasks_from") == "same_site":
+                break
+            if task.module not in HARMLESS:
+                yield f"{name}: {task.fields.get('name', task.module)} comes before cluster_secrets/same_site"
+                break
+        else:
+            yield f"{name}: its first play on hosts does not see whose they are (cluster_secrets/same_site)"
+
+
+def _plays_on_hosts(path: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for play in plays(path):
+        if "ansible.builtin.import_playbook" in play:
+            yield from _plays_on_hosts(path.parent / play["ansible.builtin.import_playbook"])
+        elif play.get("hosts") != "localhost":
+            yield path, play
+
+
+def _tasks_in_order(path: Path, play: dict[str, Any]) -> Iterator[Task]:
+    listed = [one for one in roles_of(path, {"roles": play.get("roles")})]
+    roles = [{"name": role, "ansible.builtin.import_role": {"name": role}} for role in listed]
+    for one in [*(play.get("pre_tasks") or []), *roles, *(play.get("tasks") or [])]:
+        task = Task(path, one)
+        if task.module == "ansible.builtin.import_tasks":
+            yield from (Task(path, inner) for inner in read_yaml(path.parent / str(task.arguments["_raw"])))
+        else:
+            yield task
 
 
 def rule_healing_starts_the_agent_on_the_primary(root: Path) -> Iterator[str]:

@@ -20,6 +20,19 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("preflight_checks", "date"): "both clocks must be read in one moment; a fact is older than that",
     ("preflight_checks", "df"): "no module tells the free space of a folder that is no mount point",
     ("preflight_checks", "find"): "the module tells modes, not whether the file system takes writes",
+    ("nomad_job", "{{ ansible_playbook_python }}"): "Hearth's own: what Nomad's answers mean is no template",
+    (
+        "preflight_checks",
+        "{{ ansible_playbook_python }}",
+    ): "Hearth's own: what is wrong with a site is no template",
+    (
+        "remove_host.yaml",
+        "{{ ansible_playbook_python }}",
+    ): "Hearth's own: what a host's farewell means is no template",
+    (
+        "remove_host_decide.yaml",
+        "{{ ansible_playbook_python }}",
+    ): "Hearth's own: what a host's farewell means is no template",
     ("program", "gpg"): "no module reads OpenPGP keys",
     ("program", "gpgv"): "no module checks an OpenPGP signature",
     (

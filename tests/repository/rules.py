@@ -143,7 +143,7 @@ def rule_ports_and_names_are_defined_once(root: Path) -> Iterator[str]:
     port = re.compile(
         rf"(?<![\w.]){'|'.join(map(re.escape, ports))}(?![\w.])".replace("|", r"(?![\w.])|(?<![\w.])")
     )
-    prefix = re.compile(rf"[\"']{re.escape(variables['expert_service_prefix'])}")
+    prefix = re.compile(rf"[\"']{re.escape(variables['__expert_service_prefix'])}")
     for path in files_of(root):
         shipped = path.parts[0] in (*PACKAGES, "ansible", "workflows") or path.suffix in (".sh", ".j2")
         if not shipped or path.suffix not in (*CODE, ".yaml") or "molecule" in path.parts:

@@ -28,6 +28,7 @@ argument_specs:
         type: int
         default: 1
 """
+SAME_SITE = "  pre_tasks: [{ansible.builtin.import_role: {name: cluster_secrets, tasks_from: same_site}}]\n"
 #: A small tree without a fault; each case below plants one.
 SOUND = {
     "group_vars/all/main.yaml": "moe_gateway_service: moe-gateway\nweb_path: /srv\n",
@@ -44,9 +45,11 @@ SOUND = {
     "inventory.yaml": "all: {children: {workers: {hosts: {attic: {}}}}}\n",
     "host_vars/attic.yaml": "{host_power_managed: true, host_mac_address: '2c:f0:5d:11:22:33'}\n",
     "playbook.yaml": "- {hosts: localhost, tags: [always], roles: [preflight_checks]}\n"
-    "- {hosts: all, tags: [always], roles: [preflight_checks]}\n"
-    "- hosts: all\n  roles: [consul, nomad, wheel, llama_cpp, bootstrap_agent, pipecatapp, moe_gateway]\n",
-    "heal_cluster.yaml": "- hosts: controllers[0]\n  roles: [bootstrap_agent, pipecatapp]\n",
+    + "- hosts: all\n  tags: [always]\n"
+    + SAME_SITE
+    + "  roles: [preflight_checks]\n"
+    + "- hosts: all\n  roles: [consul, nomad, wheel, llama_cpp, bootstrap_agent, pipecatapp, moe_gateway]\n",
+    "heal_cluster.yaml": "- hosts: controllers[0]\n" + SAME_SITE + "  roles: [bootstrap_agent, pipecatapp]\n",
 }
 TASKS = "ansible/roles/web/tasks/more.yaml"
 PLAYBOOK = SOUND["playbook.yaml"]
@@ -198,6 +201,31 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
             "- {ansible.builtin.debug: {}, vars: {host_files_wanted: '{{ web_files }}'}}",
         ),
         (
+            "what_is_handed_to_a_role_means_the_same_inside_it",
+            TASKS,
+            "- {ansible.builtin.include_role: {name: shop}, vars: {shop_dir: '{{ role_path }}/files'}}",
+        ),
+        (
+            "what_is_handed_to_a_role_means_the_same_inside_it",
+            TASKS,
+            "- {ansible.builtin.import_role: {name: shop}, vars: {shop_of: {by: ['{{ role_name }}']}}}",
+        ),
+        (
+            "what_is_handed_to_a_role_means_the_same_inside_it",
+            TASKS,
+            "- {vars: {shop_dir: '{{ role_path }}'}, block: [{ansible.builtin.include_role: {name: shop}}]}",
+        ),
+        (
+            "what_is_handed_to_a_role_means_the_same_inside_it",
+            "playbook.yaml",
+            PLAYBOOK + "- {hosts: all, roles: [{role: web, web_port: '{{ role_name }}'}]}\n",
+        ),
+        (
+            "what_is_handed_to_a_role_means_the_same_inside_it",
+            "ansible/roles/web/meta/main.yaml",
+            "dependencies: [{role: shop, vars: {shop_dir: '{{ ansible_search_path }}'}}]",
+        ),
+        (
             "configuration_is_templates",
             "ansible/roles/web/files/web.service",
             "[Service]",
@@ -322,6 +350,19 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
             "heal_cluster.yaml",
             "- hosts: controllers[0]\n  roles: [pipecatapp, bootstrap_agent]\n",
         ),
+        (
+            "every_playbook_sees_whose_hosts_they_are",
+            "ansible/playbooks/a.yaml",
+            "- {hosts: localhost, tasks: []}\n- {hosts: controllers, roles: [web]}\n",
+        ),
+        (
+            "every_playbook_sees_whose_hosts_they_are",
+            "heal_cluster.yaml",
+            SOUND["heal_cluster.yaml"].replace(
+                "pre_tasks: [", "pre_tasks: [{ansible.builtin.file: {path: /x}}, "
+            ),
+        ),
+        ("every_playbook_sees_whose_hosts_they_are", "ansible/playbooks/a.yaml", "- {hosts: all, tasks: []}"),
         ("obsolete_folders_are_gone", "debian_service/hearth.service", "x"),
         ("obsolete_folders_are_gone", "README.md", "see initial-setup/"),
         ("obsolete_folders_are_gone", "docs/cluster.md", "as debian_service did"),
@@ -358,6 +399,19 @@ def test_every_program_that_is_run_has_its_reason() -> None:
 def test_every_unit_that_runs_as_root_has_its_reason_and_no_other_has_one() -> None:
     for name, unit in UNITS.items():
         assert (unit.user == "root") == (len(unit.why_root.split()) > 3), name
+
+
+def test_a_variable_made_of_the_roles_path_is_not_handed_on_either(tmp_path: Path) -> None:
+    root = planted(
+        tmp_path,
+        {
+            "ansible/roles/web/vars/main.yaml": '__web_a: "{{ role_path }}"\n__web_b: "{{ __web_a }}/a"\n',
+            TASKS: "- {ansible.builtin.include_role: {name: shop}, vars: {shop_dir: '{{ __web_b }}'}}",
+        },
+    )
+    assert breaches("what_is_handed_to_a_role_means_the_same_inside_it", root) == [
+        f"{TASKS}:1: shop_dir hands __web_b to the role shop, where it is another one"
+    ]
 
 
 @pytest.mark.req("PRV-37")

@@ -21,7 +21,7 @@ def test_the_repository_keeps_the_rule(name: str) -> None:
 
 def planted(tmp_path: Path, files: dict[str, str]) -> Path:
     base = {
-        "group_vars/all/main.yaml": "moe_gateway_port: 8080\nexpert_service_prefix: expert-\n"
+        "group_vars/all/main.yaml": "moe_gateway_port: 8080\n__expert_service_prefix: expert-\n"
         "moe_gateway_service: moe-gateway\n",
         "docs/requirements.csv": "id,area,feature,works_when\nWFE-01,a,b,c\n",
         "group_vars/all/secrets.yaml": "secrets_file: '{{ x }}/a.yaml'\nsecrets: '{{ lookup(x) }}'\n",
@@ -86,4 +86,4 @@ def test_settings_and_site_variables_agree() -> None:
     assert gateway["service_name"].default == site["moe_gateway_service"]
     assert agent["gateway_service"].default == site["moe_gateway_service"]
     assert site["pipecatapp_service"] == SERVICE
-    assert site["expert_service_prefix"] == SERVICE_PREFIX
+    assert site["__expert_service_prefix"] == SERVICE_PREFIX

@@ -140,3 +140,49 @@ def test_a_build_that_was_interrupted_is_not_taken_for_done(workshop: Workshop) 
     (workshop.bin / "cmake").write_text(cmake)
     workshop.apply().expect_success()
     assert workshop.installed.exists()
+
+
+#: Stands in for the compiler: builds only with the go.mod and go.sum of the version that is asked for.
+GO = """#!/bin/sh
+set -eu
+echo "$@" >> "{log}"
+grep -q "^require github.com/hashicorp/{program} v{version}$" go.mod
+grep -q "^github.com/hashicorp/{program} v{version} h1:" go.sum
+for argument; do
+  case "$argument" in -o=*) printf '#!/bin/sh\\necho built\\n' > "${{argument#-o=}}" ;; esac
+done
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "version"), [("consul", "1.22.5"), ("nomad", "1.10.5"), ("nomad", "1.11.3")]
+)
+def test_a_controller_that_has_built_nothing_yet_builds_an_agent_once(
+    site: Site, program: str, version: str
+) -> None:
+    log, compiler = site.folder / "go.log", site.folder / "go"
+    compiler.write_text(GO.format(log=log, program=program, version=version))
+    compiler.chmod(0o755)
+    play = {
+        "hosts": "n1",
+        "connection": "local",
+        "gather_facts": False,
+        "tasks": [
+            {"ansible.builtin.include_role": {"name": program, "tasks_from": "install"}},
+            # Nothing runs here that could be restarted.
+            {"ansible.builtin.meta": "end_play"},
+        ],
+    }
+    told: dict[str, Any] = {
+        f"{program}_install_method": "go",
+        f"{program}_version": version,
+        "__consul_user_known": True,
+        "program_go": str(compiler),
+        "program_link_dir": str(site.folder),
+        "hearth_install_dir": str(site.folder / "opt"),
+    }
+    first = site.play(play, **told).expect_success()
+    assert "Build the program" in first.changes
+    assert (site.folder / program).read_text() == "#!/bin/sh\necho built\n"
+    assert site.play(play, **told).expect_success().changes == []
+    assert len(log.read_text().splitlines()) == 1

@@ -113,11 +113,15 @@ def test_the_names_that_the_programs_ask_for_are_those_of_the_jobs() -> None:
     agent, gateway = PipecatappSettings(), GatewaySettings()
     assert service(job("moe-gateway"))["Name"] == agent.gateway_service == gateway.service_name
     assert service(job("pipecatapp"))["Name"] == gateway.agent_service
-    assert (
-        service(job("expert-main"))["Name"]
-        == agent.main_expert_service
-        == SITE["expert_service_prefix"] + "main"
-    )
+    assert service(job("expert-main"))["Name"] == agent.main_expert_service == f"{SERVICE_PREFIX}main"
+
+
+@pytest.mark.req("CLU-02")
+def test_the_names_of_experts_are_the_programs_own_and_no_site_sets_them() -> None:
+    assert SITE["__expert_service_prefix"] == SERVICE_PREFIX
+    assert "expert_service_prefix" not in SITE
+    renamed = job("expert-main", expert_service_prefix="model-")
+    assert (renamed["ID"], service(renamed)["Name"]) == (f"{SERVICE_PREFIX}main",) * 2
 
 
 @pytest.mark.req("CLU-02", "PRV-15")
@@ -307,7 +311,7 @@ def test_the_gateway_lists_every_expert(tmp_path: Any) -> None:
     wanted = {"main", "coding", "math", "extract", "router", "summarization", "translation"}
     assert wanted <= set(experts)
     assert {experts[name].service_name for name in wanted} == {
-        SITE["expert_service_prefix"] + name for name in wanted
+        SITE["__expert_service_prefix"] + name for name in wanted
     }
 
 
