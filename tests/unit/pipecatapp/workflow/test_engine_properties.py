@@ -177,6 +177,8 @@ def test_the_order_in_which_nodes_end_does_not_change_how_a_run_without_failures
     text: str, seed: int, one: list[int], other: list[int]
 ) -> None:
     first, second = (carried_out(text, seed, 0, order, limits=False) for order in (one, other))
-    if first.state.run.status is RunStatus.SUCCEEDED:
-        assert dict(first.state.nodes) == dict(second.state.nodes)
+    # A loop that reaches its bound fails too, and whom a failure stops depends on who was quicker.
+    assume({effect.status for effect in first.effects(CloseAttempt)} <= {NodeStatus.SUCCEEDED})
+    assume(first.state.run.status is RunStatus.SUCCEEDED)
+    assert dict(first.state.nodes) == dict(second.state.nodes)
     assert first.state.run == second.state.run
