@@ -39,14 +39,6 @@ class Tools(Protocol):
         ...
 
 
-class Body(Protocol):
-    """The nodes inside a block."""
-
-    async def run(self, index: int, variables: Mapping[str, Any]) -> Mapping[str, Any]:
-        """One round: returns every name its expressions could see, the nodes' outputs among them."""
-        ...
-
-
 @dataclass(frozen=True)
 class NodeContext:
     """What a running node may use."""
@@ -58,11 +50,10 @@ class NodeContext:
     tools: Tools
     emit: Callable[[str], Awaitable[None]]  #: pass on a piece of text while it is being made
     alive: Callable[[], None]  #: a sign of life, for `idle_timeout`
-    body: Body | None = None
 
 
-class Node(ABC, Generic[ConfigT]):
-    """A node type. Instances hold no state of a run: the same one serves all runs at once."""
+class NodeType(Generic[ConfigT]):
+    """What a node type says about itself."""
 
     type: ClassVar[str]
     Config: ClassVar[ConfigModel]
@@ -73,13 +64,9 @@ class Node(ABC, Generic[ConfigT]):
     block: ClassVar[BlockSpec | None] = None
     passes_on: ClassVar[str | None] = None
 
-    @abstractmethod
-    async def run(self, config: ConfigT, context: NodeContext) -> "Mapping[str, Any] | Branch":
-        """Do the work and return plain data for every output port. Raises `NodeError`."""
-
     @classmethod
     def spec(cls) -> NodeSpec:
-        """What the loader must know. Raises `ValueError` when the declaration is wrong."""
+        """What the loader and the engine must know. Raises `ValueError` when the declaration is wrong."""
         return NodeSpec(
             type=cls.type,
             doc=inspect.cleandoc(cls.__doc__ or ""),
@@ -91,6 +78,18 @@ class Node(ABC, Generic[ConfigT]):
             block=cls.block,
             passes_on=cls.passes_on,
         )
+
+
+class Node(NodeType[ConfigT], ABC):
+    """A node type that does something. Instances hold no state of a run: the same one serves all runs."""
+
+    @abstractmethod
+    async def run(self, config: ConfigT, context: NodeContext) -> "Mapping[str, Any] | Branch":
+        """Do the work and return plain data for every output port. Raises `NodeError`."""
+
+
+class Block(NodeType[ConfigT]):
+    """A node type whose work is the nodes under its `do`; `block` says how it goes from round to round."""
 
 
 @dataclass(frozen=True)

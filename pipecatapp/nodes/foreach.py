@@ -1,14 +1,13 @@
 """Do the same for every item of a list, several at once."""
 
-import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from pydantic import Field
 
-from pipecatapp.nodes.base import Node, NodeConfig, NodeContext
+from pipecatapp.nodes.base import Block, NodeConfig
 from pipecatapp.workflow.errors import ErrorCode, NodeError
-from pipecatapp.workflow.spec import BlockSpec
+from pipecatapp.workflow.spec import BlockSpec, Rounds
 from pipecatapp.workflow.types import element
 
 MAX_ITEMS = 1_000  #: longer lists are refused rather than half done
@@ -26,30 +25,24 @@ def _variables(config: Mapping[str, Any], type_of: Callable[[Any], str]) -> Mapp
     return {"item": element(type_of(config.get("items"))), "index": "number"}
 
 
-class ForeachNode(Node[ForeachConfig]):
+def _begin(config: ForeachConfig) -> Rounds:
+    if len(config.items) > MAX_ITEMS:
+        raise NodeError(
+            ErrorCode.TOO_MANY_ITEMS, f"{len(config.items)} items; at most {MAX_ITEMS} are allowed"
+        )
+    return Rounds({"items": config.items}, at_once=config.max_parallel)
+
+
+def _round(rounds: Rounds, index: int) -> Mapping[str, Any] | None:
+    items = rounds.kept["items"]
+    return {"item": items[index], "index": index} if index < len(items) else None
+
+
+class ForeachNode(Block[ForeachConfig]):
     """Runs the nodes under `do` once per item; the first failure stops the rest."""
 
     type: ClassVar[str] = "foreach"
     Config: ClassVar[Any] = ForeachConfig
     static: ClassVar[frozenset[str]] = frozenset({"max_parallel"})
     deferred: ClassVar[Mapping[tuple[str, ...], str]] = {("outputs", "*"): "any"}
-    block: ClassVar[BlockSpec | None] = BlockSpec(_variables, collects=True)
-
-    async def run(self, config: ForeachConfig, context: NodeContext) -> Mapping[str, Any]:
-        """See `Node.run`."""
-        assert context.body is not None
-        if len(config.items) > MAX_ITEMS:
-            raise NodeError(
-                ErrorCode.TOO_MANY_ITEMS, f"{len(config.items)} items; at most {MAX_ITEMS} are allowed"
-            )
-        body, slots = context.body, asyncio.Semaphore(config.max_parallel)
-
-        async def one(index: int, item: Any) -> dict[str, Any]:
-            async with slots:
-                names = await body.run(index, {"item": item, "index": index})
-                return {port: value.evaluate(names) for port, value in config.outputs.items()}
-
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(one(index, item)) for index, item in enumerate(config.items)]
-        results = [task.result() for task in tasks]
-        return {port: [result[port] for result in results] for port in config.outputs}
+    block: ClassVar[BlockSpec | None] = BlockSpec(_variables, collects=True, begin=_begin, round=_round)

@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 
 from pydantic import Field
 
-from pipecatapp.nodes.base import Node, NodeConfig, NodeContext
+from pipecatapp.nodes.base import Block, NodeConfig
 from pipecatapp.workflow.errors import ErrorCode, NodeError
-from pipecatapp.workflow.spec import BlockSpec
+from pipecatapp.workflow.spec import BlockSpec, EndedRound, Rounds
 
 
 class Carried(NodeConfig):
@@ -31,7 +31,33 @@ def _variables(config: Mapping[str, Any], type_of: Callable[[Any], str]) -> Mapp
     return {"index": "number", **{name: type_of(value["start"]) for name, value in carried.items()}}
 
 
-class LoopNode(Node[LoopConfig]):
+def _begin(config: LoopConfig) -> Rounds:
+    carry = {name: value.start for name, value in config.carry.items()}
+    return Rounds({"max_iterations": config.max_iterations, "carry": carry, "done": False})
+
+
+def _round(rounds: Rounds, index: int) -> Mapping[str, Any] | None:
+    return None if rounds.kept["done"] else {"index": index, **rounds.kept["carry"]}
+
+
+def _after(rounds: Rounds, ended: EndedRound) -> Rounds:
+    done = ended.config["until"].evaluate(ended.names)
+    if not isinstance(done, bool):
+        raise NodeError(ErrorCode.INVALID_CONFIG, f"`until` must be true or false, not {done!r:.80}")
+    if done:
+        return Rounds({**rounds.kept, "done": True})
+    carried = ended.config.get("carry", {})
+    carry = {name: value["next"].evaluate(ended.names) for name, value in carried.items()}
+    bound = rounds.kept["max_iterations"]
+    if ended.index + 1 == bound:
+        raise NodeError(
+            ErrorCode.LOOP_EXHAUSTED,
+            f"loop {ended.block!r} was not done after {bound} rounds (max_iterations)",
+        )
+    return Rounds({**rounds.kept, "carry": carry})
+
+
+class LoopNode(Block[LoopConfig]):
     """Repeats the nodes under `do` until `until` is true; fails when `max_iterations` is reached."""
 
     type: ClassVar[str] = "loop"
@@ -42,21 +68,6 @@ class LoopNode(Node[LoopConfig]):
         ("carry", "*", "next"): "any",
         ("outputs", "*"): "any",
     }
-    block: ClassVar[BlockSpec | None] = BlockSpec(_variables, collects=False)
-
-    async def run(self, config: LoopConfig, context: NodeContext) -> Mapping[str, Any]:
-        """See `Node.run`."""
-        assert context.body is not None
-        carried = {name: value.start for name, value in config.carry.items()}
-        for index in range(config.max_iterations):
-            names = await context.body.run(index, {"index": index, **carried})
-            done = config.until.evaluate(names)
-            if not isinstance(done, bool):
-                raise NodeError(ErrorCode.INVALID_CONFIG, f"`until` must be true or false, not {done!r:.80}")
-            if done:
-                return {port: value.evaluate(names) for port, value in config.outputs.items()}
-            carried = {name: value.next.evaluate(names) for name, value in config.carry.items()}
-        raise NodeError(
-            ErrorCode.LOOP_EXHAUSTED,
-            f"loop {context.path!r} was not done after {config.max_iterations} rounds (max_iterations)",
-        )
+    block: ClassVar[BlockSpec | None] = BlockSpec(
+        _variables, collects=False, begin=_begin, round=_round, after=_after
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pipecatapp.nodes.base import Node
+from pipecatapp.nodes.base import Block, Node, NodeType
 from pipecatapp.nodes.foreach import ForeachNode
 from pipecatapp.nodes.intent import IntentNode
 from pipecatapp.nodes.llm import LlmNode
@@ -21,7 +21,7 @@ from pipecatapp.nodes.tool import ToolNode
 from pipecatapp.workflow.schema import file_schema
 from pipecatapp.workflow.spec import NodeSpec
 
-BUILT_IN: tuple[type[Node[Any]], ...] = (
+BUILT_IN: tuple[type[NodeType[Any]], ...] = (
     ForeachNode, IntentNode, LlmNode, LoopNode, OutputNode, SwitchNode, ToolNode,
 )  # fmt: skip
 
@@ -50,7 +50,7 @@ class NodeTypeInfo:
 class NodeRegistry:
     """The node types of one program."""
 
-    def __init__(self, classes: Iterable[type[Node[Any]]] = BUILT_IN) -> None:
+    def __init__(self, classes: Iterable[type[NodeType[Any]]] = BUILT_IN) -> None:
         """Raises `ValueError` when two types share a name."""
         self._nodes: dict[str, Node[Any]] = {}
         self._specs: dict[str, NodeSpec] = {}
@@ -65,7 +65,7 @@ class NodeRegistry:
         return self._specs
 
     def get(self, type_: str) -> Node[Any]:
-        """The node that carries out a type."""
+        """The node that carries out a type. Raises `KeyError`, for a block too: the engine does those."""
         return self._nodes[type_]
 
     def node_types(self) -> Sequence[NodeTypeInfo]:
@@ -85,7 +85,7 @@ class NodeRegistry:
         for file in sorted(folder.glob("*.py")):
             try:
                 classes = _node_classes(_import(file))
-                clashes = [found.type for found in classes if found.type in self._specs]
+                clashes = [one.type for one in classes if one.type in self._specs]
                 if clashes or not classes:
                     raise ValueError(
                         f"{', '.join(clashes)} exists already" if clashes else "it defines no Node class"
@@ -99,11 +99,12 @@ class NodeRegistry:
                 self.broken += (BrokenPlugin(str(file), f"{type(error).__name__}: {error}"),)
         return added
 
-    def _add(self, node_class: type[Node[Any]], origin: str) -> None:
+    def _add(self, node_class: type[NodeType[Any]], origin: str) -> None:
         if node_class.type in self._specs:
             raise ValueError(f"two node types are called {node_class.type!r}")
         self._specs[node_class.type] = node_class.spec()
-        self._nodes[node_class.type] = node_class()
+        if issubclass(node_class, Node):
+            self._nodes[node_class.type] = node_class()
         self._origins[node_class.type] = origin
 
     def _describe(self, spec: NodeSpec) -> NodeTypeInfo:
@@ -132,10 +133,12 @@ def _import(file: Path) -> ModuleType:
     return module
 
 
-def _node_classes(module: ModuleType) -> list[type[Node[Any]]]:
-    classes = inspect.getmembers(module, inspect.isclass)
+def _node_classes(module: ModuleType) -> list[type[NodeType[Any]]]:
+    classes = [node_class for _, node_class in inspect.getmembers(module, inspect.isclass)]
     return [
-        found
-        for _, found in classes
-        if issubclass(found, Node) and found.__module__ == module.__name__ and not inspect.isabstract(found)
+        node_class
+        for node_class in classes
+        if issubclass(node_class, Node | Block)
+        and node_class.__module__ == module.__name__
+        and not inspect.isabstract(node_class)
     ]

@@ -35,6 +35,6 @@ class SwitchNode(Node[SwitchConfig]):
         if value in config.cases:
             return Branch({"case": value}, frozenset(config.cases[value]))
         if config.default is None:
-            known = ", ".join(config.cases)
-            raise NodeError(ErrorCode.NO_CASE, f"no case for {value!r} and no default (cases: {known})")
+            cases = ", ".join(config.cases)
+            raise NodeError(ErrorCode.NO_CASE, f"no case for {value!r} and no default (cases: {cases})")
         return Branch({"case": "default"}, frozenset(config.default))

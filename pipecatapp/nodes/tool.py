@@ -28,9 +28,9 @@ class ToolNode(Node[ToolConfig]):
     async def run(self, config: ToolConfig, context: NodeContext) -> dict[str, Any]:
         """See `Node.run`."""
         if config.allow is not None and config.tool not in config.allow:
-            known = ", ".join(config.allow) or "none"
+            offered = ", ".join(config.allow) or "none"
             raise ToolError(
-                f"tool {config.tool!r} is not offered here (offered: {known})", ErrorCode.UNKNOWN_TOOL
+                f"tool {config.tool!r} is not offered here (offered: {offered})", ErrorCode.UNKNOWN_TOOL
             )
         result = await context.tools.call(config.tool, config.args)
         message = {"role": "tool", "tool_call_id": config.call_id, "content": result.text}

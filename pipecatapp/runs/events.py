@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipecatapp.runs.records import Status
+from pipecatapp.workflow.journal import NodeStatus, RunStatus
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class NodeFinished:
 
     path: str
     type: str
-    status: Status
+    status: NodeStatus
     seconds: float
     error: Mapping[str, Any] | None = None
 
@@ -72,7 +72,7 @@ class RunFinished:
     """The run is over."""
 
     run_id: str
-    status: Status
+    status: RunStatus
     seconds: float
 
 
@@ -93,21 +93,21 @@ class Speech:
     def __init__(self, listener: Listener) -> None:
         """Everything is passed to `listener`."""
         self._listener = listener
-        self._said: dict[str, str] = {}
+        self._text: dict[str, str] = {}
 
     def begin(self, path: str) -> None:
         """A new text begins; one that was begun before is taken back."""
-        if self._said.pop(path, ""):
+        if self._text.pop(path, ""):
             self._listener(Restarted(path))
 
     def add(self, path: str, text: str) -> None:
         """Say some more."""
         if text:
-            self._said[path] = self._said.get(path, "") + text
+            self._text[path] = self._text.get(path, "") + text
             self._listener(Chunk(path, text))
 
     def finish(self, path: str, text: str) -> None:
         """Say what is missing of the final `text`."""
-        if not text.startswith(self._said.get(path, "")):
+        if not text.startswith(self._text.get(path, "")):
             self.begin(path)
-        self.add(path, text[len(self._said.get(path, "")) :])
+        self.add(path, text[len(self._text.get(path, "")) :])

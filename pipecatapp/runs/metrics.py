@@ -1,7 +1,7 @@
 """What the runner counts."""
 
 from clusterkit.telemetry.metrics import Metrics, exemplar
-from pipecatapp.runs.records import Status
+from pipecatapp.workflow.journal import NodeStatus, RunStatus
 
 
 class RunMetrics:
@@ -16,10 +16,10 @@ class RunMetrics:
             "hearth_workflow_node_seconds", "Time that one try at a node took.", ("type", "status")
         )
 
-    def run(self, workflow: str, status: Status, seconds: float) -> None:
+    def run(self, workflow: str, status: RunStatus, seconds: float) -> None:
         """A run is over."""
         self._runs.labels(workflow, status).observe(seconds, exemplar=exemplar())
 
-    def node(self, type_: str, status: Status, seconds: float) -> None:
+    def node(self, type_: str, status: NodeStatus, seconds: float) -> None:
         """A try at a node is over."""
         self._nodes.labels(type_, status).observe(seconds, exemplar=exemplar())

@@ -1,43 +1,11 @@
-"""What is known of a run, its nodes and its tool calls."""
+"""How a run, its nodes and its tool calls went."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from clusterkit.errors import HearthError
-
-
-class Status(StrEnum):
-    """The state of a run or of a node in it."""
-
-    PENDING = "pending"
-    RUNNING = "running"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    TIMED_OUT = "timed_out"
-    SKIPPED = "skipped"
-    CANCELLED = "cancelled"
-
-
-_ENDS = frozenset({Status.SUCCEEDED, Status.FAILED, Status.TIMED_OUT, Status.CANCELLED})
-
-#: From where to where a status may go. A failed node runs again when it is retried.
-LEGAL: Mapping[Status, frozenset[Status]] = {
-    Status.PENDING: frozenset({Status.RUNNING, Status.SKIPPED, Status.FAILED}),
-    Status.RUNNING: _ENDS,
-    Status.FAILED: frozenset({Status.RUNNING}),
-    Status.TIMED_OUT: frozenset({Status.RUNNING}),
-    Status.SUCCEEDED: frozenset(),
-    Status.SKIPPED: frozenset(),
-    Status.CANCELLED: frozenset(),
-}
-
-
-class IllegalTransitionError(HearthError):
-    """A status was about to change in a way that makes no sense: a mistake in the engine."""
-
-    code = "illegal_transition"
+from pipecatapp.workflow.journal import NodeStatus, RunStatus
 
 
 @dataclass(frozen=True)
@@ -45,9 +13,9 @@ class Attempt:
     """One try at a node."""
 
     number: int
-    status: Status
+    status: NodeStatus
     seconds: float
-    error: Mapping[str, Any] | None = None  #: see `NodeError.as_value`
+    error: Mapping[str, Any] | None = None  #: see `Failure.as_value`
 
 
 @dataclass
@@ -56,15 +24,9 @@ class NodeRecord:
 
     path: str
     type: str
-    status: Status = Status.PENDING
+    status: NodeStatus
     attempts: list[Attempt] = field(default_factory=list)
     outputs: Mapping[str, Any] = field(default_factory=dict)
-
-    def become(self, status: Status) -> None:
-        """Change the status. Raises `IllegalTransitionError`."""
-        if status not in LEGAL[self.status]:
-            raise IllegalTransitionError(f"node {self.path!r} cannot go from {self.status} to {status}")
-        self.status = status
 
 
 @dataclass(frozen=True)
@@ -97,7 +59,7 @@ class RunResult:
 
     run_id: str
     workflow: str
-    status: Status
+    status: RunStatus
     outputs: Mapping[str, Any]
     nodes: Mapping[str, NodeRecord]
     tool_calls: tuple[ToolCallRecord, ...]

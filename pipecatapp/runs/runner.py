@@ -1,7 +1,5 @@
 """Runs a workflow from its inputs to its outputs."""
 
-import asyncio
-from collections import ChainMap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,16 +10,17 @@ from clusterkit.llm.chat import Models
 from clusterkit.telemetry.event_log import EventLog
 from clusterkit.telemetry.metrics import Metrics
 from pipecatapp.nodes.registry import NodeRegistry
+from pipecatapp.runs.attempt import first_failure
+from pipecatapp.runs.dispatch import Dispatch
 from pipecatapp.runs.events import Listener, RunFinished, RunStarted, Speech, ignore
 from pipecatapp.runs.hooks import CallHook
 from pipecatapp.runs.metrics import RunMetrics
-from pipecatapp.runs.records import InvalidInputError, RunFailedError, RunResult, Status, Usage
-from pipecatapp.runs.scope import run_scope
+from pipecatapp.runs.records import InvalidInputError, RunFailedError, RunResult, Usage
 from pipecatapp.runs.state import Engine, RunState
 from pipecatapp.tools.registry import ToolRegistry
-from pipecatapp.workflow.errors import ErrorCode, NodeError
-from pipecatapp.workflow.expressions import ExpressionError, render
 from pipecatapp.workflow.graph import Graph
+from pipecatapp.workflow.journal import RunStatus
+from pipecatapp.workflow.signals import FinishRun
 from pipecatapp.workflow.types import problem
 
 
@@ -62,70 +61,54 @@ class WorkflowRunner:
         values = check_inputs(graph, inputs)
         speech = Speech(listener)
         run = RunState(self._engine, run_id, agent_id, principal, graph.name, graph.source, listener, speech)
-        started = self._engine.clock.monotonic()
+        limit = min((bound for bound in (timeout, graph.wall) if bound is not None), default=None)
+        clock, dispatch = self._engine.clock, Dispatch(run, graph)
+        started, status = clock.monotonic(), RunStatus.CANCELLED
         listener(RunStarted(run_id, graph.name))
-        status, outputs = Status.CANCELLED, {}
         try:
-            outputs = await self._within(run, graph, values, timeout)
-            status = Status.SUCCEEDED
-        except NodeError as error:
-            status = Status.TIMED_OUT if isinstance(error, _RunTimeoutError) else Status.FAILED
-            result = self._result(run, status, {}, started)
-            raise RunFailedError(error.code, error.message, error.node, result) from error
+            end = await _carried_out(dispatch, values, limit)
+            status = end.status
         finally:
-            seconds = self._engine.clock.monotonic() - started
+            seconds = clock.monotonic() - started
             self._engine.metrics.run(graph.name, status, seconds)
             listener(RunFinished(run_id, status, seconds))
-        return self._result(run, status, outputs, started)
-
-    async def _within(
-        self, run: RunState, graph: Graph, inputs: Mapping[str, Any], timeout: float | None
-    ) -> dict[str, Any]:
-        limit = min((bound for bound in (timeout, graph.wall) if bound is not None), default=None)
-        try:
-            async with asyncio.timeout(limit) as bound:
-                names = await run_scope(run, graph.scope, ChainMap({"inputs": inputs}), "")
-        except TimeoutError as error:
-            if not bound.expired():
-                raise
-            message = f"the run was not done within {limit:g} s"
-            raise _RunTimeoutError(ErrorCode.TIMEOUT, message) from error
-        try:
-            return {name: render(tree, names) for name, tree in graph.outputs.items()}
-        except ExpressionError as error:
-            raise NodeError(ErrorCode.EXPRESSION, str(error)) from error
-
-    def _result(self, run: RunState, status: Status, outputs: Mapping[str, Any], started: float) -> RunResult:
-        seconds = self._engine.clock.monotonic() - started
-        return RunResult(
-            run.run_id,
-            run.workflow,
+        result = RunResult(
+            run_id,
+            graph.name,
             status,
-            outputs,
+            end.outputs,
             run.records,
             tuple(run.tool_calls),
             seconds,
             sum(run.usages, Usage()),
         )
+        if (failure := end.failure) is not None:
+            error = RunFailedError(failure.code, failure.message, failure.node, result)
+            raise error from dispatch.error(failure)
+        return result
 
 
-class _RunTimeoutError(NodeError):
-    """The run as a whole took too long."""
+async def _carried_out(dispatch: Dispatch, inputs: Mapping[str, Any], limit: float | None) -> FinishRun:
+    try:
+        return await dispatch.carry_out(inputs, limit)
+    except ExceptionGroup as group:  # a mistake, in the engine or in a listener
+        failure = first_failure(group).failure
+        return FinishRun(RunStatus.FAILED, {}, failure)
 
 
-def check_inputs(graph: Graph, given: Mapping[str, Any]) -> dict[str, Any]:
+def check_inputs(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Any]:
     """The inputs of a run with defaults filled in. Raises `InvalidInputError`."""
-    for name in given:
+    for name in inputs:
         if name not in graph.inputs:
             raise InvalidInputError(
                 f"workflow {graph.name!r} has no input {name!r}{suggest(name, graph.inputs)}"
             )
     values: dict[str, Any] = {}
     for name, declared in graph.inputs.items():
-        if name not in given and declared.required:
+        if name not in inputs and declared.required:
             raise InvalidInputError(f"workflow {graph.name!r} needs the input {name!r} ({declared.type})")
-        values[name] = given.get(name, declared.default)
-        wrong = problem(values[name], declared.type) if name in given else None
+        values[name] = inputs.get(name, declared.default)
+        wrong = problem(values[name], declared.type) if name in inputs else None
         if wrong:
             raise InvalidInputError(f"workflow {graph.name!r}, input {name!r}: {wrong}")
     return values

@@ -106,10 +106,10 @@ class Drafting:
         return self._specs[type_]
 
     def _refuse_unknown(self, spec: NodeSpec, keys: Mapping[str, Any], location: Location) -> None:
-        known = _COMMON | set(spec.config.model_fields) | ({"do"} if spec.block else set())
+        legal = _COMMON | set(spec.config.model_fields) | ({"do"} if spec.block else set())
         for key in keys:
-            if key not in known:
-                raise self._document.error((*location, key), f"unknown key {key!r}{suggest(key, known)}")
+            if key not in legal:
+                raise self._document.error((*location, key), f"unknown key {key!r}{suggest(key, legal)}")
 
     def _check(self, model: type[BaseModel], data: Mapping[str, Any], location: Location) -> Any:
         """Validate literals; a text with an expression in it may become anything, so it is let through."""
@@ -117,8 +117,8 @@ class Drafting:
             return model.model_validate(data)
         except ValidationError as error:
             for problem in error.errors():
-                found = problem["input"]
-                if not (isinstance(found, str) and "${{" in found):
+                value = problem["input"]
+                if not (isinstance(value, str) and "${{" in value):
                     at = (*location, *problem["loc"])
                     raise self._document.error(at, describe_problem(problem, model)) from error
         return None
@@ -188,10 +188,10 @@ def matches(pattern: Pattern, at: Location) -> bool:
     return len(pattern) == len(at) and all(part in ("*", key) for part, key in zip(pattern, at, strict=True))
 
 
-def found_at(tree: Any, pattern: Pattern, at: Location = ()) -> Iterator[tuple[Location, Any]]:
+def matching(tree: Any, pattern: Pattern, at: Location = ()) -> Iterator[tuple[Location, Any]]:
     """Everything in a configuration that `pattern` means, with its place."""
     if not pattern:
         yield at, tree
     elif isinstance(tree, Mapping):
         for key in tree if pattern[0] == "*" else tree.keys() & {pattern[0]}:
-            yield from found_at(tree[key], pattern[1:], (*at, key))
+            yield from matching(tree[key], pattern[1:], (*at, key))

@@ -1,5 +1,6 @@
-"""Why a node failed: one list of codes, one exception."""
+"""Why a node failed: one list of codes; the failure as data and as an exception."""
 
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -34,23 +35,33 @@ RETRYABLE = frozenset(
 )
 
 
-class NodeError(HearthError):
-    """A node failed. `node` and `attempt` are filled in by the runner."""
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a node or a run failed, as plain data. `node` is a path, empty when it was the run as a whole."""
 
-    def __init__(self, error_code: ErrorCode, message: str, *, retry_after: float | None = None) -> None:
-        """`retry_after`: seconds that the other side asked to wait."""
-        super().__init__(message)
-        self.error_code, self.message, self.retry_after = error_code, message, retry_after
-        self.code = error_code.value
-        self.node, self.attempt = "", 0
+    code: str  #: one of `ErrorCode`
+    message: str
+    node: str = ""
+    attempt: int = 0
+    retry_after: float | None = None  #: seconds that the other side asked to wait
+    timed_out: bool = False  #: a limit of the workflow was reached
+
+    @property
+    def error_code(self) -> ErrorCode:
+        """The code as a member of the list."""
+        return ErrorCode(self.code)
 
     @property
     def retryable(self) -> bool:
         """Whether the failure may go away by itself."""
         return self.error_code in RETRYABLE
 
+    def at(self, node: str, attempt: int) -> "Failure":
+        """The same failure with its place; one that has a place already keeps it."""
+        return self if self.node else replace(self, node=node, attempt=attempt)
+
     def as_value(self) -> dict[str, Any]:
-        """The error as expressions see it, under the name `error`."""
+        """The failure as expressions see it, under the name `error`."""
         return {
             "code": self.code,
             "message": self.message,
@@ -59,6 +70,32 @@ class NodeError(HearthError):
             "retryable": self.retryable,
         }
 
+    def as_error(self) -> "NodeError":
+        """The failure as an exception."""
+        kind = NodeTimeoutError if self.timed_out else NodeError
+        return kind(self.error_code, self.message, retry_after=self.retry_after)
+
+
+class NodeError(HearthError):
+    """A node failed."""
+
+    def __init__(self, error_code: ErrorCode, message: str, *, retry_after: float | None = None) -> None:
+        """`retry_after`: seconds that the other side asked to wait."""
+        super().__init__(message)
+        self.error_code, self.message, self.retry_after = error_code, message, retry_after
+        self.code = error_code.value
+
+    @property
+    def failure(self) -> Failure:
+        """The error as data."""
+        timed_out = isinstance(self, TimeoutError)
+        return Failure(self.code, self.message, retry_after=self.retry_after, timed_out=timed_out)
+
+    @property
+    def retryable(self) -> bool:
+        """Whether the failure may go away by itself."""
+        return self.failure.retryable
+
 
 class NodeTimeoutError(NodeError, TimeoutError):
-    """A node ran past its `timeout` or `idle_timeout`."""
+    """A node or a run went past its `timeout` or `idle_timeout`."""

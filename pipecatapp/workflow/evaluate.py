@@ -49,7 +49,7 @@ def check(node: nodes.Node, depth: int = 0) -> str | None:
     wrong = _wrong(node)
     if wrong is None:
         below = (check(child, depth + 1) for child in node.iter_child_nodes())
-        wrong = next((found for found in below if found), None)
+        wrong = next((one for one in below if one), None)
     return wrong
 
 
@@ -78,13 +78,13 @@ def _wrong_constant(value: Any) -> str | None:
 
 
 def _wrong_call(
-    what: str, name: str, node: nodes.Call | nodes.Filter, known: Mapping[str, Function]
+    what: str, name: str, node: nodes.Call | nodes.Filter, functions: Mapping[str, Function]
 ) -> str | None:
-    if name not in known:
-        return f"unknown {what} {name!r} (known: {', '.join(sorted(known))})"
+    if name not in functions:
+        return f"unknown {what} {name!r} (known: {', '.join(sorted(functions))})"
     if node.kwargs or node.dyn_args or node.dyn_kwargs:
         return f"{what} {name!r} takes plain arguments only"
-    function = known[name]
+    function = functions[name]
     if not function.least <= len(node.args) <= function.most:
         counts = {str(function.least), str(function.most)}
         return f"{what} {name!r} takes {' or '.join(sorted(counts))} arguments, not {len(node.args)}"
@@ -129,8 +129,8 @@ def _name(node: nodes.Name, names: Names) -> Any:
     try:
         return names[node.name]
     except KeyError:
-        known = ", ".join(sorted(names)) or "none"
-        raise EvaluationError(f"unknown name {node.name!r} (known: {known})") from None
+        visible = ", ".join(sorted(names)) or "none"
+        raise EvaluationError(f"unknown name {node.name!r} (known: {visible})") from None
 
 
 def _item(node: nodes.Getitem, names: Names) -> Any:

@@ -73,15 +73,15 @@ class Compiler:
             block_start_string="\0{%", block_end_string="%}\0",
             comment_start_string="\0{#", comment_end_string="#}\0",
         )  # fmt: skip
-        self._known: dict[str, tuple[tuple[str | nodes.Expr, ...], tuple[Reference, ...]]] = {}
+        self._compiled: dict[str, tuple[tuple[str | nodes.Expr, ...], tuple[Reference, ...]]] = {}
 
     def compile(self, text: str, where: str = "expression") -> Template | None:
         """The template in `text`, or None when it holds no expression. Raises `ExpressionError`."""
         if _START not in text:
             return None
-        if text not in self._known:
-            self._known[text] = self._parse(text, where)
-        parts, references = self._known[text]
+        if text not in self._compiled:
+            self._compiled[text] = self._parse(text, where)
+        parts, references = self._compiled[text]
         return Template(text, where, parts, references)
 
     def _parse(self, text: str, where: str) -> tuple[tuple[str | nodes.Expr, ...], tuple[Reference, ...]]:
@@ -103,8 +103,8 @@ class Compiler:
                 raise ExpressionError(where, f"{_shown(text)}: {wrong}{_at_line(expression.lineno)}")
         if len(expressions) == 1 and all(not part.strip() for part in parts if isinstance(part, str)):
             parts = (expressions[0],)
-        found = (Reference(*pair) for expression in expressions for pair in free_names(expression))
-        return parts, tuple(dict.fromkeys(found))
+        references = (Reference(*pair) for expression in expressions for pair in free_names(expression))
+        return parts, tuple(dict.fromkeys(references))
 
 
 def _parts(template: nodes.Template) -> Iterator[str | nodes.Expr]:

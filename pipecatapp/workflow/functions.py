@@ -69,8 +69,8 @@ def look_up(value: Any, key: Any) -> Any:
     if isinstance(value, Mapping):
         if isinstance(key, str) and key in value:
             return value[key]
-        known = ", ".join(sorted(str(name) for name in value)[:20]) or "none"
-        raise EvaluationError(f"there is no {key!r} (known: {known})")
+        keys = ", ".join(sorted(str(name) for name in value)[:20]) or "none"
+        raise EvaluationError(f"there is no {key!r} (known: {keys})")
     if isinstance(value, list | str) and isinstance(key, int) and not isinstance(key, bool):
         try:
             return value[key]

@@ -1,8 +1,10 @@
-"""The checked, immutable form of a workflow that the runner carries out."""
+"""The checked, immutable form of a workflow that a run carries out."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from pipecatapp.workflow.model import CommonKeys, Input
@@ -52,6 +54,11 @@ class Scope:
     nodes: Mapping[str, GraphNode]
     successors: Mapping[str, tuple[str, ...]]
 
+    @cached_property
+    def sources(self) -> Mapping[str, int]:
+        """How many nodes each node waits for."""
+        return {id_: len({edge.source for edge in node.edges}) for id_, node in self.nodes.items()}
+
 
 @dataclass(frozen=True, eq=False)
 class Graph:
@@ -66,3 +73,42 @@ class Graph:
     wall: float | None  #: seconds that a run may take
     scope: Scope
     ui: Mapping[str, tuple[float, float]]
+
+    def node(self, path: str) -> GraphNode:
+        """The node behind a path of a run, `think[2].ask`. Raises `KeyError`."""
+        return self._nodes[_INDEX.sub("", path) if "[" in path else path]
+
+    def body(self, round_: str) -> Scope:
+        """The nodes of a round, `think[2]`; the empty path is the run's."""
+        body = self.node(block_of(round_)).body if round_ else self.scope
+        assert body is not None
+        return body
+
+    @cached_property
+    def _nodes(self) -> Mapping[str, GraphNode]:
+        return {node.path: node for node in _all_nodes(self.scope)}
+
+
+def _all_nodes(scope: Scope) -> Iterator[GraphNode]:
+    for node in scope.nodes.values():
+        yield node
+        if node.body is not None:
+            yield from _all_nodes(node.body)
+
+
+_INDEX = re.compile(r"\[\d+\]")
+
+
+def round_of(path: str) -> str:
+    """The round that a node is in: `think[2].ask` is in `think[2]`, `think` in the run's, the empty path."""
+    return path.rpartition(".")[0]
+
+
+def block_of(round_: str) -> str:
+    """The block whose round it is: `think[2]` is one of `think`."""
+    return round_.rpartition("[")[0]
+
+
+def inside(round_: str, id_: str) -> str:
+    """The path of a node in a round."""
+    return f"{round_}.{id_}" if round_ else id_

@@ -9,7 +9,7 @@ from jinja2 import nodes as syntax
 
 from clusterkit.config.suggest import suggest
 from clusterkit.config.yaml_file import Location, YamlDocument
-from pipecatapp.workflow.draft import Draft, Placed, found_at, walk
+from pipecatapp.workflow.draft import Draft, Placed, matching, walk
 from pipecatapp.workflow.expressions import Deferred, Reference, Template
 from pipecatapp.workflow.graph import Edge, EdgeKind
 
@@ -50,7 +50,9 @@ class Linking:
         for target, edge in self._control(drafts):
             edges[target][edge] = None
         order = self._order(drafts, edges)
-        return Links({id_: tuple(found) for id_, found in edges.items()}, order, bodies, frozenset(outside))
+        return Links(
+            {id_: tuple(waits_for) for id_, waits_for in edges.items()}, order, bodies, frozenset(outside)
+        )
 
     def _read(self, draft: Draft, names: frozenset[str]) -> Iterator[Edge]:
         at = draft.location
@@ -74,44 +76,44 @@ class Linking:
 
     def read(self, templates: Iterable[Placed], names: frozenset[str]) -> list[Edge]:
         """The edges behind what `templates` read. Raises `ConfigFileError` for a name not in `names`."""
-        found: list[Edge] = []
+        edges: list[Edge] = []
         for location, template in templates:
             for reference in template.references:
                 if reference.name not in names:
-                    known = suggest(reference.name, names)
-                    raise self._document.error(location, f"unknown name {reference.name!r}{known}")
+                    hint = suggest(reference.name, names)
+                    raise self._document.error(location, f"unknown name {reference.name!r}{hint}")
                 if reference.name != "inputs":
-                    found.append(Edge(reference.name, _kind(reference)))
-        return found
+                    edges.append(Edge(reference.name, _kind(reference)))
+        return edges
 
     def _control(self, drafts: Mapping[str, Draft]) -> Iterator[tuple[str, Edge]]:
         for draft in drafts.values():
             for index, id_ in enumerate(draft.common.needs):
-                self._known(id_, drafts, (*draft.location, "needs", index))
+                self._check_id(id_, drafts, (*draft.location, "needs", index))
                 yield draft.id, Edge(id_, EdgeKind.AFTER)
             for pattern in draft.spec.leads_to:
-                for at, ids in found_at(draft.config, pattern):
+                for at, ids in matching(draft.config, pattern):
                     for index, id_ in enumerate(ids or ()):
-                        self._known(id_, drafts, (*draft.location, *at, index))
+                        self._check_id(id_, drafts, (*draft.location, *at, index))
                         yield id_, Edge(draft.id, EdgeKind.CASE)
             if draft.common.on_error not in ("fail", "continue"):
                 at = (*draft.location, "on_error")
-                self._known(draft.common.on_error, drafts, at, "fail", "continue")
+                self._check_id(draft.common.on_error, drafts, at, "fail", "continue")
                 yield draft.common.on_error, Edge(draft.id, EdgeKind.FAILURE)
 
-    def _known(self, id_: str, drafts: Mapping[str, Draft], location: Location, *more: str) -> None:
+    def _check_id(self, id_: str, drafts: Mapping[str, Draft], location: Location, *more: str) -> None:
         if id_ not in drafts:
             raise self._document.error(location, f"unknown node {id_!r}{suggest(id_, (*drafts, *more))}")
 
     def _order(
         self, drafts: Mapping[str, Draft], edges: Mapping[str, Mapping[Edge, None]]
     ) -> tuple[str, ...]:
-        sources = {id_: {edge.source for edge in found} for id_, found in edges.items()}
+        sources = {id_: {edge.source for edge in before} for id_, before in edges.items()}
         followers: dict[str, list[str]] = {id_: [] for id_ in drafts}
-        for id_, found in sources.items():
-            for source in found:
+        for id_, before in sources.items():
+            for source in before:
                 followers[source].append(id_)
-        waiting = {id_: len(found) for id_, found in sources.items()}
+        waiting = {id_: len(before) for id_, before in sources.items()}
         ready = deque(id_ for id_, count in waiting.items() if count == 0)
         order: list[str] = []
         while ready:
@@ -121,7 +123,7 @@ class Linking:
                 if waiting[follower] == 0:
                     ready.append(follower)
         if len(order) < len(drafts):
-            circle = _circle({id_: found for id_, found in sources.items() if waiting[id_]})
+            circle = _circle({id_: before for id_, before in sources.items() if waiting[id_]})
             raise self._document.error(
                 drafts[circle[0]].location,
                 f"these nodes wait for each other: {' → '.join(circle)}; use a loop block to repeat nodes",
@@ -149,15 +151,15 @@ def relays(drafts: Mapping[str, Draft]) -> Mapping[str, str]:
 
     Only when it is certain: the output passes the text on as it is, and one live source alone feeds it.
     """
-    found: dict[str, str] = {}
+    relayed: dict[str, str] = {}
     for draft in drafts.values():
         field = draft.spec.passes_on
         if field is None or draft.config.get("stream") is not True or draft.when is not None:
             continue
         sources = set(_live(draft.config.get(field), drafts))
         if len(sources) == 1:
-            found.setdefault(sources.pop(), draft.path)
-    return found
+            relayed.setdefault(sources.pop(), draft.path)
+    return relayed
 
 
 def _live(tree: Any, drafts: Mapping[str, Draft]) -> Iterator[str]:

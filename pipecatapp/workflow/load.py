@@ -62,15 +62,15 @@ def _refuse_unsupported(file: WorkflowFile, document: YamlDocument) -> None:
         raise unsupported(document, ("budget", key), f"budget.{key}", "only `wall` is")
 
 
-def _input(name: str, given: Input, document: YamlDocument) -> Input:
+def _input(name: str, declared: Input, document: YamlDocument) -> Input:
     try:
-        wire = parse(given.type)
+        wire = parse(declared.type)
     except ValueError as error:
         raise document.error(("inputs", name, "type"), str(error)) from error
-    wrong = None if given.required or given.default is None else problem(given.default, wire)
+    wrong = None if declared.required or declared.default is None else problem(declared.default, wire)
     if wrong:
         raise document.error(("inputs", name, "default"), wrong)
-    return given.model_copy(update={"type": wire})
+    return declared.model_copy(update={"type": wire})
 
 
 class _UnknownPort(Exception):
@@ -127,7 +127,7 @@ class _Typing:
         for id_, node in nodes.items():
             for source in dict.fromkeys(edge.source for edge in node.edges):
                 following[source].append(id_)
-        return Scope(nodes, {id_: tuple(found) for id_, found in following.items()}), names
+        return Scope(nodes, {id_: tuple(ids) for id_, ids in following.items()}), names
 
     def _node(self, draft: Draft, links: Links, names: _Names) -> GraphNode:
         self._check_inputs(draft, names)
@@ -199,6 +199,6 @@ class _Typing:
             names.check(template, location, self._document)
         for port, tree in draft.fallback.items():
             if port not in outputs or port == "error":
-                ports = [known for known in outputs if known != "error"]
+                ports = [name for name in outputs if name != "error"]
                 raise self._document.error((*at, port), f"unknown output {port!r}{suggest(port, ports)}")
             self._check_type(tree, outputs[port], (*at, port), names)

@@ -1,10 +1,10 @@
 """How long to wait before a failed node is tried again, and whether to try at all."""
 
-from pipecatapp.workflow.errors import NodeError
+from pipecatapp.workflow.errors import Failure, NodeError
 from pipecatapp.workflow.model import Retry
 
 
-def retry_delay(retry: Retry | None, error: NodeError, attempt: int, chance: float) -> float | None:
+def retry_delay(retry: Retry | None, error: Failure | NodeError, attempt: int, chance: float) -> float | None:
     """Seconds until the next attempt, or None when there is none.
 
     Full jitter: a random part (`chance` in [0, 1)) of a bound that doubles with each attempt, so that

@@ -1,15 +1,17 @@
-"""Decides what may start next. Pure: told how a node ended, it says what that sets free.
+"""Decides what may start next: told how a node ended, it says what that sets free.
 
 A node is decided once everything it waits for has ended. `join: any` therefore gives the same answer
 whichever branch is quicker.
 """
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol, TypeVar
 
 from pipecatapp.workflow.graph import Edge, EdgeKind, GraphNode, Scope
+
+ValueT = TypeVar("ValueT")
 
 _CONTROL = (EdgeKind.AFTER, EdgeKind.CASE, EdgeKind.FAILURE)
 
@@ -38,18 +40,40 @@ class Step:
     skip: tuple[str, ...]
 
 
-class Schedule:
-    """The state of one pass through a scope."""
+class Memory(Protocol[ValueT]):
+    """Something about each node, by id."""
 
-    def __init__(self, scope: Scope) -> None:
-        """Nothing has started yet."""
+    def __getitem__(self, id_: str, /) -> ValueT:
+        """What is remembered."""
+        ...
+
+    def __setitem__(self, id_: str, value: ValueT, /) -> None:
+        """Remember."""
+        ...
+
+
+class Outcomes(Memory[Outcome], Protocol):
+    """How nodes ended, by id."""
+
+    def __contains__(self, id_: object, /) -> bool:
+        """Whether a node has ended."""
+        ...
+
+
+class Schedule:
+    """One pass through a scope. What it has to remember may be kept elsewhere, as in the rows of a run."""
+
+    def __init__(
+        self, scope: Scope, waiting: Memory[int] | None = None, outcomes: Outcomes | None = None
+    ) -> None:
+        """`waiting`: how many of the nodes that each waits for have not ended."""
         self._scope = scope
-        self._outcomes: dict[str, Outcome] = {}
-        self._waiting = {id_: len({edge.source for edge in node.edges}) for id_, node in scope.nodes.items()}
+        self._waiting: Memory[int] = dict(scope.sources) if waiting is None else waiting
+        self._outcomes: Outcomes = {} if outcomes is None else outcomes
 
     def begin(self) -> Step:
         """The nodes that wait for nothing."""
-        return Step(tuple(id_ for id_, count in self._waiting.items() if count == 0), ())
+        return Step(tuple(id_ for id_, count in self._scope.sources.items() if count == 0), ())
 
     def settle(self, node_id: str, outcome: Outcome) -> Step:
         """Take note that a node has ended. Each node is reported to the caller exactly once."""
@@ -73,7 +97,7 @@ class Schedule:
         return Step(tuple(start), tuple(skip))
 
 
-def runs(node: GraphNode, outcomes: Mapping[str, Outcome]) -> bool:
+def runs(node: GraphNode, outcomes: Memory[Outcome]) -> bool:
     """Whether a node runs, everything it waits for having ended.
 
     `any` asks the branches that lead to it; if it has none of those, the nodes it reads from.

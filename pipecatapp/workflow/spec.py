@@ -4,6 +4,7 @@ import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, TypeAlias
 
 from pydantic import BaseModel
@@ -24,13 +25,39 @@ class Wire:
     name: str
 
 
+@dataclass(frozen=True, slots=True)
+class Rounds:
+    """What a block keeps from round to round: plain data of its own."""
+
+    kept: Mapping[str, Any]
+    at_once: int = 1  #: how many rounds may be open side by side
+
+
+@dataclass(frozen=True, slots=True)
+class EndedRound:
+    """A round whose nodes have all ended, as its block sees it."""
+
+    block: str  #: the block's path
+    index: int
+    config: Mapping[str, Any]  #: the block's configuration as compiled, for its deferred parts
+    names: Mapping[str, Any]  #: what expressions see at the end of the round
+
+
 @dataclass(frozen=True)
 class BlockSpec:
-    """What makes a node type a block: nodes under `do`, with a scope of their own."""
+    """What makes a node type a block: nodes under `do`, in rounds with a scope of their own.
+
+    The functions are pure; the engine calls them, and keeps `Rounds` with the run's state.
+    """
 
     #: (configuration, type of a compiled value) -> the names the body sees and their wire types
     variables: Callable[[Mapping[str, Any], Callable[[Any], str]], Mapping[str, str]]
-    collects: bool  #: each output is the list of what every round made
+    collects: bool  #: each output is the list of what every round made; otherwise the last round's
+    begin: Callable[[Any], Rounds]  #: from the checked configuration. Raises `NodeError`
+    #: (rounds, index) -> the variables of the round with that index; None when there is no further one
+    round: Callable[[Rounds, int], Mapping[str, Any] | None]
+    #: what is kept after a round. Raises `NodeError` or `ExpressionError`
+    after: Callable[[Rounds, EndedRound], Rounds] = lambda rounds, ended: rounds
 
 
 @dataclass(frozen=True)
@@ -47,7 +74,7 @@ class NodeSpec:
     block: BlockSpec | None = None
     passes_on: str | None = None  #: field whose live text flows through when `stream` is true
 
-    @property
+    @cached_property
     def inputs(self) -> Mapping[str, str]:
         """Every configuration field and its wire type."""
         return {name: wire_of(info) for name, info in self.config.model_fields.items()}
@@ -71,5 +98,5 @@ def _from_annotation(annotation: Any) -> str:
     if origin is typing.Literal:
         return "text"
     plain = origin or annotation
-    known = {str: "text", int: "number", float: "number", bool: "bool", dict: "object", Mapping: "object"}
-    return known.get(plain, "any") if isinstance(plain, type) else "any"
+    wires = {str: "text", int: "number", float: "number", bool: "bool", dict: "object", Mapping: "object"}
+    return wires.get(plain, "any") if isinstance(plain, type) else "any"

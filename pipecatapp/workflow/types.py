@@ -31,8 +31,8 @@ def parse(name: str) -> str:
         return name
     match = _GENERIC.fullmatch(name)
     if match is None:
-        known = ", ".join((*SCALARS, *ALIASES, "list[T]", "stream[T]"))
-        raise ValueError(f"unknown type {name!r} (known: {known})")
+        names = ", ".join((*SCALARS, *ALIASES, "list[T]", "stream[T]"))
+        raise ValueError(f"unknown type {name!r} (known: {names})")
     return f"{match[1]}[{parse(match[2])}]"
 
 
@@ -106,8 +106,8 @@ def _list_problem(value: Any, wire: str) -> str | None:
         return f"expected {wire}, found {kind(value)}"
     inner = element(wire)
     for index, item in enumerate(value):
-        if found := problem(item, inner):
-            return f"item {index}: {found}"
+        if wrong := problem(item, inner):
+            return f"item {index}: {wrong}"
     return None
 
 

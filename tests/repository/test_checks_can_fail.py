@@ -51,6 +51,7 @@ def test_the_import_contracts_hold(tree: Path) -> None:
             "pipecatapp/workflow/schedule.py", "import pipecatapp.runs.runner", id="imports point down"
         ),
         pytest.param("pipecatapp/turns/turns.py", "import fastapi", id="a turn knows no framework"),
+        pytest.param("pipecatapp/workflow/engine.py", "import asyncio", id="a decider starts no task"),
         pytest.param("pipecatapp/drawer/__init__.py", '"""A new folder."""', id="a new folder has a place"),
     ],
 )

@@ -28,11 +28,11 @@ Value = TypeVar("Value")
 
 
 class HastyClock(SystemClock):
-    """The machine's clock, but nobody waits for it: pauses between tries take no time."""
+    """The machine's clock, but pauses between tries (1 to 10 s) take no time; limits of runs do."""
 
     async def sleep(self, seconds: float) -> None:
         """See `Clock.sleep`."""
-        await asyncio.sleep(0)
+        await super().sleep(0 if 1 <= seconds <= 10 else seconds)
 
 
 @dataclass

@@ -4,7 +4,8 @@ import pytest
 
 from clusterkit.testing import FakeClock
 from pipecatapp.runs.events import NodeFinished, NodeSkipped, NodeStarted, RunFinished, RunStarted
-from pipecatapp.runs.records import InvalidInputError, RunFailedError, Status
+from pipecatapp.runs.records import InvalidInputError, RunFailedError
+from pipecatapp.workflow.journal import RunStatus
 
 
 def statuses(result):
@@ -225,7 +226,7 @@ async def test_a_run_that_takes_too_long_is_stopped_with_all_its_nodes(kit, limi
     nodes = "a: {type: loop, max_iterations: 1, until: true, do: {b: {type: work, hang: true}}}"
     with pytest.raises(RunFailedError, match=r"the run was not done within 0\.02 s") as caught:
         await kit.run(nodes, head=head, **more)
-    assert caught.value.result.status is Status.TIMED_OUT
+    assert caught.value.result.status is RunStatus.TIMED_OUT
     assert statuses(caught.value.result) == {"a": "cancelled", "a[0].b": "cancelled"}
     assert kit.work.stopped == ["a[0].b"]
 
@@ -238,7 +239,7 @@ async def test_cancelling_a_run_stops_its_nodes(kit):
         await running
     assert kit.work.stopped == ["a"]
     assert isinstance(kit.heard[-1], RunFinished)
-    assert kit.heard[-1].status is Status.CANCELLED
+    assert kit.heard[-1].status is RunStatus.CANCELLED
     assert {event.status for event in await kit.events()} == {"interrupted"}
 
 
