@@ -17,15 +17,13 @@ async def test_models_lists_experts_auto_and_the_agent_with_readiness(
 ) -> None:
     async with running_gateway(settings.model_copy(update={"models_file": models_file})) as gateway:
         await gateway.announce("expert-main", 1, model="toy.gguf")
+        status = {"auto": "ready", "hearth": "down", "main": "ready", "coding": "down"}
+        before = (await gateway.client.get("/v1/models")).json()
+        assert {entry["id"]: entry["status"] for entry in before["data"]} == status
         await gateway.announce("expert-coding", 2, healthy=False, detail="loading")
         answer = (await gateway.client.get("/v1/models")).json()
         assert answer["object"] == "list"
-        assert {entry["id"]: entry["status"] for entry in answer["data"]} == {
-            "auto": "ready",
-            "hearth": "down",
-            "main": "ready",
-            "coding": "down",
-        }
+        assert {entry["id"]: entry["status"] for entry in answer["data"]} == status
         for entry in answer["data"]:
             assert entry["object"] == "model"
             assert isinstance(entry["created"], int)
