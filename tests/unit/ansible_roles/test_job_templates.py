@@ -195,7 +195,7 @@ def test_every_job_script_and_unit_renders_from_the_sites_variables(role: str) -
         assert "{{" not in re.sub(r"\{\{ (env|\$labels)\b.*?\}\}", "", text), name
 
 
-@pytest.mark.req("PRV-20", "PRV-23")
+@pytest.mark.req("PRV-20", "PRV-22", "PRV-23")
 @pytest.mark.parametrize("name", HEARTH_JOBS)
 def test_the_driver_is_the_sites_choice(name: str) -> None:
     plain = task(job(name, service_driver="raw_exec"))
