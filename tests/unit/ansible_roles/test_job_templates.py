@@ -206,7 +206,11 @@ def test_the_driver_is_the_sites_choice(name: str) -> None:
     assert any(str(word).startswith("/opt/hearth/releases/0.1.0-") for word in plain["Config"]["args"])
     assert image["Driver"] == "docker"
     assert image["Config"]["image"] == "registry.example:5000/hearth:0.1.0-0123456789ab"
-    assert image["Config"]["args"][-3:] == ["/opt/hearth/bin/python", "-m", deployable]
+    # Nothing is fetched or built before the program starts: it is in the image.
+    assert image["Config"]["command"] == "/usr/bin/env"
+    assert [word for word in image["Config"]["args"] if not word.startswith("--unset=")] == [
+        *("/opt/hearth/bin/python", "-m", deployable),
+    ]
     assert "build" not in str(image["Config"])
     assert "volumes" not in image["Config"]
     assert {mount["Destination"]: mount["Volume"] for mount in image["VolumeMounts"]} == {
