@@ -111,15 +111,16 @@ def test_every_name_and_port_of_a_service_is_the_sites(name: str) -> None:
     names = {key: f"site-{key.replace('_', '-')}" for key in SITE if key.endswith("_service")}
     ports = {key: 40000 + number for number, key in enumerate(key for key in SITE if key.endswith("_port"))}
     ours = {"llama_api_service_name": "site-main", "monitoring_service": "site-prometheus"}
-    found = job(name, **names, **ports, **ours)
+    told: dict[str, Any] = {**names, **ports, **ours}
+    found = job(name, **told)
     reserved = [port["Value"] for one in group(found)["Networks"] for port in one["ReservedPorts"] or ()]
     # Of experts the programs themselves know the name.
     ours_or_experts = ("site-", SERVICE_PREFIX)
     assert found["ID"].startswith(ours_or_experts)
     assert service(found)["Name"] == found["ID"]
     assert set(reserved) <= set(ports.values())
-    told = [value for key, value in (task(found)["Env"] or {}).items() if key.endswith("_SERVICE")]
-    assert all(value.startswith(ours_or_experts) for value in told), told
+    asked_for = [value for key, value in (task(found)["Env"] or {}).items() if key.endswith("_SERVICE")]
+    assert all(value.startswith(ours_or_experts) for value in asked_for), asked_for
     asked = re.findall(r'nomadVar \\"nomad/jobs/(.*?)\\"|service \\"(.*?)\\"', json.dumps(found))
     # Nomad's own entry of each host has a name of its own.
     named = {one for pair in asked for one in pair} - {"", "nomad-client"}
