@@ -148,8 +148,8 @@ def test_every_name_and_port_of_a_service_is_the_sites(name: str) -> None:
     assert found["ID"].startswith(ours_or_experts)
     assert service(found)["Name"] == found["ID"]
     assert set(reserved) <= set(ports.values())
-    told = [value for key, value in (task(found)["Env"] or {}).items() if key.endswith("_SERVICE")]
-    assert all(value.startswith(ours_or_experts) for value in told), told
+    asked_for = [value for key, value in (task(found)["Env"] or {}).items() if key.endswith("_SERVICE")]
+    assert all(value.startswith(ours_or_experts) for value in asked_for), asked_for
     asked = re.findall(r'nomadVar \\"nomad/jobs/(.*?)\\"|service \\"(.*?)\\"', json.dumps(found))
     # Nomad's own entry of each host has a name of its own.
     named = {one for pair in asked for one in pair} - {"", "nomad-client"}
@@ -225,7 +225,7 @@ def test_every_job_script_and_unit_renders_from_the_sites_variables(role: str) -
         assert "{{" not in re.sub(r"\{\{ (env|\$labels)\b.*?\}\}", "", text), name
 
 
-@pytest.mark.req("PRV-23")
+@pytest.mark.req("PRV-22", "PRV-23")
 @pytest.mark.parametrize("name", HEARTH_JOBS)
 def test_the_driver_is_the_sites_choice(name: str) -> None:
     plain = task(job(name, service_driver="raw_exec"))
@@ -236,7 +236,11 @@ def test_the_driver_is_the_sites_choice(name: str) -> None:
     assert any(str(word).startswith("/opt/hearth/releases/0.1.0-") for word in plain["Config"]["args"])
     assert image["Driver"] == "docker"
     assert image["Config"]["image"] == "registry.example:5000/hearth:0.1.0-0123456789ab"
-    assert image["Config"]["args"][-3:] == ["/opt/hearth/bin/python", "-m", deployable]
+    # Nothing is fetched or built before the program starts: it is in the image.
+    assert image["Config"]["command"] == "/usr/bin/env"
+    assert [word for word in image["Config"]["args"] if not word.startswith("--unset=")] == [
+        *("/opt/hearth/bin/python", "-m", deployable),
+    ]
     assert "build" not in str(image["Config"])
     assert "volumes" not in image["Config"]
     assert {mount["Destination"]: mount["Volume"] for mount in image["VolumeMounts"]} == {
