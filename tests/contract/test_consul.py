@@ -328,9 +328,10 @@ async def test_the_policy_of_tasks_is_enough_for_tags_keys_and_locks(
         (seen,) = await registry.instances("expert-main")
         assert seen.meta == {"model": "tiny"}
         assert await registry.wait_for_change(0, timeout=1) > 0
-        await registry.kv_put("x", "y")
-        assert await registry.acquire_lock("wake", "ada", ttl=10)
         consul = await stack.enter_async_context(Consul(AgentAccess(url=guarded.url, token_file=token)))
+        await consul.kv_put("hearth/x", "y")
+        session = await consul.create_session("wake", ttl=10, lock_delay=0)
+        assert await consul.kv_put("hearth/wake", "ada", acquire=session)
         with pytest.raises(RefusedError):
             await consul.kv_put("elsewhere", "y")
 
@@ -365,9 +366,12 @@ async def test_an_agent_that_forgot_an_instance_is_told_again(agent: RunningAgen
         await registry.deregister(EXPERT.id)
 
 
-async def test_a_lock_whose_holder_died_is_free_when_its_time_is_over(agent: RunningAgent) -> None:
-    async with registry_of(agent) as ada, registry_of(agent) as bob:
-        assert await ada.acquire_lock("election", "ada", ttl=10)
-        assert not await bob.acquire_lock("election", "bob", ttl=10)
-        agent.put(f"/v1/session/destroy/{agent.get('/v1/session/list')[0]['ID']}")
-        assert await bob.acquire_lock("election", "bob", ttl=10)
+async def test_a_lock_whose_holder_died_is_free_when_its_time_is_over(
+    agent: RunningAgent, consul: Consul
+) -> None:
+    ada = await consul.create_session("ada", ttl=10, lock_delay=0)
+    bob = await consul.create_session("bob", ttl=10, lock_delay=0)
+    assert await consul.kv_put("election", "ada", acquire=ada)
+    assert not await consul.kv_put("election", "bob", acquire=bob)
+    agent.put(f"/v1/session/destroy/{ada}")
+    assert await consul.kv_put("election", "bob", acquire=bob)

@@ -9,7 +9,7 @@ from tests.repository.ansible_tree import plain, read_yaml, tasks
 
 #: All that lies under ansible/: YAML, templates, the versions of Go modules, and programs of the controller.
 ANSIBLE_FILES = re.compile(
-    r"^ansible/(vault-password|plan)\.sh$|\.(yaml|j2)$|^ansible/roles/\w+/files/[\d.]+/go\.(mod|sum)$|(^|/)molecule/"
+    r"^ansible/(vault-password|plan)\.sh$|\.(yaml|j2)$|^ansible/roles/\w+/files/\w+/[\d.]+/go\.(mod|sum)$|(^|/)molecule/"
 )
 #: Where a program, and not a template, makes what is written.
 WRITTEN_BY_PROGRAMS = re.compile(

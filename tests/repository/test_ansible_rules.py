@@ -29,6 +29,7 @@ argument_specs:
         default: 1
 """
 SAME_SITE = "  pre_tasks: [{ansible.builtin.import_role: {name: cluster_secrets, tasks_from: same_site}}]\n"
+SECOND_PLAY = f"- hosts: all\n  tags: [always]\n{SAME_SITE}  roles: [preflight_checks]\n"
 #: A small tree without a fault; each case below plants one.
 SOUND = {
     "group_vars/all/main.yaml": "moe_gateway_service: moe-gateway\nweb_path: /srv\n",
@@ -45,9 +46,7 @@ SOUND = {
     "inventory.yaml": "all: {children: {workers: {hosts: {attic: {}}}}}\n",
     "host_vars/attic.yaml": "{host_power_managed: true, host_mac_address: '2c:f0:5d:11:22:33'}\n",
     "playbook.yaml": "- {hosts: localhost, tags: [always], roles: [preflight_checks]}\n"
-    + "- hosts: all\n  tags: [always]\n"
-    + SAME_SITE
-    + "  roles: [preflight_checks]\n"
+    + SECOND_PLAY
     + "- hosts: all\n  roles: [consul, nomad, wheel, llama_cpp, bootstrap_agent, pipecatapp, moe_gateway]\n",
     "heal_cluster.yaml": "- hosts: controllers[0]\n" + SAME_SITE + "  roles: [bootstrap_agent, pipecatapp]\n",
 }
@@ -332,13 +331,13 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
         (
             "preflight_comes_first",
             "playbook.yaml",
-            PLAYBOOK.replace("{hosts: all, ", "{hosts: all, tasks: [{ansible.builtin.file: {path: /x}}], "),
+            PLAYBOOK.replace(SECOND_PLAY, SECOND_PLAY + "  tasks: [{ansible.builtin.file: {path: /x}}]\n"),
         ),
         ("preflight_comes_first", "playbook.yaml", PLAYBOOK.replace("tags: [always]", "tags: [a]", 1)),
         (
             "preflight_comes_first",
             "playbook.yaml",
-            PLAYBOOK.replace("- {hosts: all, tags: [always], roles: [preflight_checks]}\n", ""),
+            PLAYBOOK.replace(SECOND_PLAY, ""),
         ),
         (
             "healing_starts_the_agent_on_the_primary",

@@ -14,7 +14,7 @@ USES = {
     "ansible": ("ansible.cfg", r"^roles_path = ansible/roles$"),
     "playbook.yaml": ("Makefile", r"^playbooks = (\S+ )*playbook\.yaml\b"),
     "heal_cluster.yaml": ("Makefile", r"^playbooks = (\S+ )*heal_cluster\.yaml\b"),
-    "group_vars": ("hearth/house.py", r'"group_vars" / "all" / "models\.yaml"'),
+    "group_vars": ("hearth/one_machine/layout.py", r'"group_vars" / "all" / "models\.yaml"'),
     "host_vars": (
         "ansible/roles/host_facts/defaults/main.yaml",
         r'^host_facts_dir: "{{ inventory_dir }}/host_vars"$',
