@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tests.mutants.catalogue import Mutant, problems, read_mutants
-from tests.mutants.results import keep, stale
+from tests.mutants.results import changed, keep, stale
 from tests.mutants.run import Verdict, try_row
 from tests.mutants.scratch import Scratch
 from tests.repository.fixtures import dependents
@@ -34,7 +34,9 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         )
         return 2
     wanted = [mutant for mutant in mutants if not options.rows or mutant.row in options.rows]
-    if options.stale or not (options.rows or options.all):
+    if options.changed:
+        wanted = changed(root, wanted, marked)
+    elif options.stale or not (options.rows or options.all):
         wanted = stale(root, wanted, marked)
     if not wanted:
         sys.stdout.write("no mutant is to be tried\n")
@@ -104,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="ROW", help="requirement rows, such as GTW-05")
     parser.add_argument("--stale", action="store_true", help="of those, only the new and the stale ones")
+    parser.add_argument("--changed", action="store_true", help="of those, only killed ones that are stale")
     parser.add_argument("--all", action="store_true", help="all there are")
     parser.add_argument("--no-lab", action="store_true", help="without rows whose tests need a lab of hosts")
     parser.add_argument("--seconds", type=float, help="start with no further row after so long")

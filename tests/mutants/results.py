@@ -70,6 +70,16 @@ def keep(
     (root / RESULTS).write_text(f"[\n{lines}\n]\n" if lines else "[]\n")
 
 
+def changed(root: Path, mutants: Iterable[Mutant], marked: Mapping[str, Sequence[str]]) -> list[Mutant]:
+    """The mutants that were killed once, and of which the file or a marked test has changed since."""
+    results = read_results(root)
+    return [
+        mutant
+        for mutant in stale(root, mutants, marked)
+        if results.get(identity(mutant), {}).get("verdict") == "killed"
+    ]
+
+
 def stale(root: Path, mutants: Iterable[Mutant], marked: Mapping[str, Sequence[str]]) -> list[Mutant]:
     """The mutants that were never tried, or of which the file or a marked test has changed since."""
     results = read_results(root)

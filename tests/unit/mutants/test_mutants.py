@@ -12,7 +12,7 @@ import yaml
 from tests.mutants.__main__ import main
 from tests.mutants.catalogue import problems, read_mutants
 from tests.mutants.proof import proofs, unproved
-from tests.mutants.results import stale
+from tests.mutants.results import changed, stale
 from tests.mutants.run import RowRun, run_tests, try_mutant
 from tests.mutants.scratch import Scratch
 from tests.repository.marks import marked_tests
@@ -185,14 +185,21 @@ def test_a_result_is_stale_when_the_file_or_the_test_has_changed(toy: Path) -> N
     plant(toy, ADD)
     main([], toy)
     mutants, marked = read_mutants(toy), marked_tests(toy)
-    assert stale(toy, mutants, marked) == []
+    assert stale(toy, mutants, marked) == changed(toy, mutants, marked) == []
     for file in ("toy/sums.py", "tests/test_sums.py"):
         text = (toy / file).read_text()
         (toy / file).write_text(f"{text}\n# touched\n")
-        assert stale(toy, mutants, marked) == mutants
+        assert stale(toy, mutants, marked) == changed(toy, mutants, marked) == mutants
         (toy / file).write_text(text)
     (toy / "toy/__main__.py").write_text("")
     assert stale(toy, mutants, marked) == []
+
+
+def test_a_new_one_is_stale_but_has_not_changed(toy: Path) -> None:
+    plant(toy, ADD)
+    mutants, marked = read_mutants(toy), marked_tests(toy)
+    assert stale(toy, mutants, marked) == mutants
+    assert changed(toy, mutants, marked) == []
 
 
 def test_only_the_new_ones_are_tried_and_those_that_are_gone_are_forgotten(
