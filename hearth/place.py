@@ -42,7 +42,7 @@ class FrontDoor:
 
 
 @dataclass(frozen=True, kw_only=True)
-class State(Report):
+class PlaceState(Report):
     """What runs and how it is."""
 
     healthy: bool
@@ -71,7 +71,7 @@ class Place(Protocol):
         """Stop everything; False when nothing ran. Raises `OtherPlaceError`."""
         ...
 
-    async def state(self) -> State:
+    async def state(self) -> PlaceState:
         """What runs and how it is. Raises `NotRunningError`."""
         ...
 

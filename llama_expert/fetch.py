@@ -12,10 +12,10 @@ from clusterkit.errors import SettingsError
 from clusterkit.http.process import run
 from llama_expert.download import download
 from llama_expert.model_file import VerifiedHashes
-from llama_expert.part_file import Checks, Progress
+from llama_expert.part_file import Checks, DownloadProgress
 
 
-def _quiet(_: Progress) -> None:
+def _quiet(_: DownloadProgress) -> None:
     """Whoever calls this shows no progress."""
 
 

@@ -31,14 +31,14 @@ class NoSpaceError(ModelFileError):
 
 
 @dataclass(frozen=True)
-class Progress:
+class DownloadProgress:
     """How far a copy or download has come, in bytes."""
 
     done: int
     total: int | None
 
 
-ProgressCallback = Callable[[Progress], None]
+ProgressCallback = Callable[[DownloadProgress], None]
 
 
 def _anything(*_: object) -> None:
@@ -95,7 +95,7 @@ class PartFile:
                     raise ModelFileError(f"{origin.url} is no GGUF model file (it does not start with GGUF)")
                 await to_thread(file.write, chunk)
                 done += len(chunk)
-                self._progress(Progress(done, origin.total))
+                self._progress(DownloadProgress(done, origin.total))
             await to_thread(_flush, file)
         except ModelFileError:
             self.discard()

@@ -54,7 +54,7 @@ def make_view(settings: GatewaySettings, registry: Registry, clock: Clock) -> Ex
     return ExpertView(registry, clock, naming, catalogued)
 
 
-def make_app(settings: GatewaySettings, view: ExpertView, pool: UpstreamPool, clock: Clock) -> ASGIApp:
+def gateway_app(settings: GatewaySettings, view: ExpertView, pool: UpstreamPool, clock: Clock) -> ASGIApp:
     """The whole gateway as one ASGI application. Raises `ConfigFileError` for a bad keys file."""
     metrics = Metrics()
     data = DataPlane(
@@ -98,7 +98,7 @@ async def serve_gateway(settings: GatewaySettings) -> None:
     pool = make_pool(settings)
     async with open_registry(settings, clock) as registry:
         view = make_view(settings, registry, clock)
-        app = make_app(settings, view, pool, clock)
+        app = gateway_app(settings, view, pool, clock)
 
         async def health() -> Health:
             return gateway_health(view)

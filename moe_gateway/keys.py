@@ -8,7 +8,7 @@ from pathlib import Path
 from starlette.types import ASGIApp, Scope
 
 from clusterkit.errors import ConfigFileError
-from clusterkit.http.guard import Area, Guard, Refusal, Way, bearer_of
+from clusterkit.http.guard import Area, Denial, Guard, Way, bearer_of
 from clusterkit.http.openai_wire import ApiError
 from clusterkit.http.principal import Principal, PrincipalKind
 
@@ -61,7 +61,7 @@ def gateway_guard(app: ASGIApp, ways: Sequence[Way]) -> Guard:
         ways=ways,
         areas=[Area("", tuple(PrincipalKind))],
         open_paths=OPEN_PATHS,
-        refusal=Refusal(
+        refusal=Denial(
             ApiError(
                 "This gateway asks for a key: send it as 'Authorization: Bearer KEY'.",
                 status=401,

@@ -100,7 +100,7 @@ class Area:
 
 
 @dataclass(frozen=True)
-class Refusal:
+class Denial:
     """The answer to those who are not let in."""
 
     error: ApiError  #: 401
@@ -120,7 +120,7 @@ class Guard:
         *,
         ways: Sequence[Way],
         areas: Sequence[Area],
-        refusal: Refusal,
+        refusal: Denial,
         open_paths: Collection[str] = (),
     ) -> None:
         """`ways` are tried in order, and the first of the `areas` that a path is in counts."""
@@ -169,5 +169,5 @@ def service_guard(app: ASGIApp, token: str, *, paths: Sequence[str]) -> Guard:
         app,
         ways=[service_token_way(token)],
         areas=[Area(path, [PrincipalKind.SERVICE]) for path in paths],
-        refusal=Refusal(TOKEN_REFUSAL, ((b"www-authenticate", b"Bearer"),)),
+        refusal=Denial(TOKEN_REFUSAL, ((b"www-authenticate", b"Bearer"),)),
     )

@@ -8,7 +8,7 @@ from hearth.cluster.checks import examine_cluster
 from hearth.cluster.client import Cluster, open_cluster
 from hearth.cluster.state import cluster_report
 from hearth.findings import Finding
-from hearth.place import FrontDoor, ModelChange, OtherPlaceError, State, Writer
+from hearth.place import FrontDoor, ModelChange, OtherPlaceError, PlaceState, Writer
 from hearth.settings import HearthSettings
 from hearth.tables import Report
 
@@ -33,7 +33,7 @@ class ClusterPlace:
         """See `Place.down`."""
         raise _refusal("down", "use: nomad job stop JOB")
 
-    async def state(self) -> State:
+    async def state(self) -> PlaceState:
         """See `Place.state`."""
         async with open_cluster(self._settings) as cluster:
             return cluster_report(await cluster.state())

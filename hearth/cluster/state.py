@@ -9,7 +9,7 @@ from clusterkit.cluster.nomad_records import ClientNode
 from clusterkit.config.catalogue import SERVICE_PREFIX
 from clusterkit.ports.jobs import JobState, JobStatus
 from clusterkit.ports.registry import Instance
-from hearth.place import State
+from hearth.place import PlaceState
 from hearth.tables import Cell, Table, Tone, health_cell
 
 
@@ -85,9 +85,9 @@ def hosts_of(members: Iterable[Member], nodes: Iterable[ClientNode]) -> Iterable
         )
 
 
-def cluster_report(state: ClusterState) -> State:
+def cluster_report(state: ClusterState) -> PlaceState:
     """A state, ready to be shown."""
-    return State(
+    return PlaceState(
         healthy=state.healthy,
         problems=state.problems,
         data=_data(state),

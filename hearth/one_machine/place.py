@@ -7,7 +7,7 @@ from hearth.findings import Finding
 from hearth.one_machine.control import Control
 from hearth.one_machine.layout import Layout
 from hearth.one_machine.state import machine_report
-from hearth.place import FrontDoor, ModelChange, State, Writer
+from hearth.place import FrontDoor, ModelChange, PlaceState, Writer
 from hearth.tables import Report
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class OneMachine:
         """See `Place.down`."""
         return await self._control.stop()
 
-    async def state(self) -> State:
+    async def state(self) -> PlaceState:
         """See `Place.state`."""
         return machine_report(await self._control.state())
 

@@ -6,7 +6,7 @@ from typing import Any
 from clusterkit.ports.jobs import JobState, JobStatus
 from clusterkit.ports.registry import Instance
 from hearth.one_machine.services import SERVICES
-from hearth.place import State
+from hearth.place import PlaceState
 from hearth.tables import Table, health_cell
 
 
@@ -42,10 +42,10 @@ class MachineState:
         return tuple(f"{one.service}: {one.detail}" for one in every if one.detail)
 
 
-def machine_report(state: MachineState) -> State:
+def machine_report(state: MachineState) -> PlaceState:
     """A state, ready to be shown."""
     data = {"healthy": state.healthy, "services": _services(state), "experts": _experts(state)}
-    return State(healthy=state.healthy, data=data, tables=tuple(_tables(data)))
+    return PlaceState(healthy=state.healthy, data=data, tables=tuple(_tables(data)))
 
 
 def _services(state: MachineState) -> list[dict[str, Any]]:

@@ -5,8 +5,8 @@ from starlette.types import ASGIApp
 from clusterkit.http.guard import (
     TOKEN_REFUSAL,
     Area,
+    Denial,
     Guard,
-    Refusal,
     local_person_way,
     loopback_listener_way,
     password_way,
@@ -31,5 +31,5 @@ def agent_guard(app: ASGIApp, token: str, *, beyond_loopback: bool) -> Guard:
         else [service_token_way(token), loopback_listener_way],
         areas=[Area("/v1/", [SERVICE, CLIENT]), Area("", [SERVICE, CLIENT, PERSON])],
         open_paths=OPEN_PATHS,
-        refusal=Refusal(TOKEN_REFUSAL, ((b"www-authenticate", challenge),)),
+        refusal=Denial(TOKEN_REFUSAL, ((b"www-authenticate", challenge),)),
     )

@@ -13,7 +13,7 @@ from clusterkit.config.catalogue import SERVICE_PREFIX
 from clusterkit.ports.registry import Instance
 from clusterkit.telemetry.tracing import TraceMiddleware
 from clusterkit.testing import FakeClock, FakeRegistry
-from moe_gateway.__main__ import make_app, make_pool, make_view
+from moe_gateway.__main__ import gateway_app, make_pool, make_view
 from moe_gateway.experts import ExpertView
 from moe_gateway.settings import GatewaySettings
 from tests.servers.asgi_server import serving
@@ -81,7 +81,7 @@ async def running_gateway(settings: GatewaySettings) -> AsyncIterator[RunningGat
         view = make_view(settings, registry, clock)
         stack.push_async_callback(pool.close)
         logs = stack.enter_context(capture_logs())
-        app = TraceMiddleware(make_app(settings, view, pool, clock))
+        app = TraceMiddleware(gateway_app(settings, view, pool, clock))
         url = await stack.enter_async_context(serving(app))
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, timeout=10))
         yield RunningGateway(url, settings, registry, view, client, logs, stack)

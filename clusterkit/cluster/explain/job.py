@@ -9,7 +9,7 @@ Answer = Mapping[str, Any]  #: as Nomad's or Consul's API writes it
 LAST_EVENTS = 6  #: of a task that failed
 
 
-class Failure(TypedDict):
+class JobFailure(TypedDict):
     """What is there to see of a job that did not become healthy; answers that were not got are empty."""
 
     job: str
@@ -63,7 +63,7 @@ def without_place(plan: Answer) -> list[str]:
     return lines
 
 
-def failure_lines(failure: Failure) -> list[str]:
+def failure_lines(failure: JobFailure) -> list[str]:
     """How the deployment ended, what became of the newest allocation, and what it wrote last."""
     lines = [f"{failure['job']} did not become healthy."]
     if not failure["settled"]:
@@ -83,7 +83,7 @@ def _allocation(allocation: Answer, task: str) -> Iterator[str]:
         yield f"  {event['Type']}: {event['DisplayMessage']}"
 
 
-def _signs(failure: Failure) -> Iterator[str]:
+def _signs(failure: JobFailure) -> Iterator[str]:
     for check in failure["checks"]:
         if check["Status"] != "passing":
             yield f"  Check {check['Name']} on {check['Node']}: {check['Output'].strip()}"

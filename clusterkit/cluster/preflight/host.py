@@ -11,7 +11,7 @@ MESSAGE_LENGTH = 160  #: of an error of the network, characters that are passed 
 
 
 @dataclass(frozen=True)
-class Place:
+class CheckedFolder:
     """The folder that exists nearest to a `wanted` one, with what its file system has free."""
 
     path: str
@@ -49,7 +49,7 @@ def _system(host: Mapping[str, Any]) -> Iterator[str]:
         yield f"its clock is {offset} s off the controller's; {allowed} s are allowed"
 
 
-def nearest(folders: Sequence[Mapping[str, Any]], free_space: Sequence[str]) -> list[Place]:
+def nearest(folders: Sequence[Mapping[str, Any]], free_space: Sequence[str]) -> list[CheckedFolder]:
     """For each of `folders` the nearest that exists, by what `df` printed (free MB, mount, folder a line)."""
     rows = [line.split(maxsplit=2) for line in free_space]
     there = {path: (mount, int(free)) for free, mount, path in rows}
@@ -57,7 +57,7 @@ def nearest(folders: Sequence[Mapping[str, Any]], free_space: Sequence[str]) -> 
     for folder in folders:
         path = next(one for one in folders_above([folder["path"]]) if one in there)
         mount, free = there[path]
-        places.append(Place(path, mount, free, folder["path"], int(folder["free_mb"])))
+        places.append(CheckedFolder(path, mount, free, folder["path"], int(folder["free_mb"])))
     return places
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypedDict
 
-from clusterkit.cluster.preflight.names import Names
+from clusterkit.cluster.preflight.names import SiteVariables
 from clusterkit.cluster.preflight.versions import older
 from clusterkit.config.suggest import closest
 
@@ -38,7 +38,7 @@ class Inventory(TypedDict):
     hosts: Mapping[str, HostEntry]
 
 
-def inventory_problems(inventory: Inventory, names: Names) -> list[str]:
+def inventory_problems(inventory: Inventory, names: SiteVariables) -> list[str]:
     """One sentence for everything that cannot work; empty for a sound inventory."""
     return [
         *_groups(inventory),
@@ -76,7 +76,7 @@ def _either(counts: Sequence[int]) -> str:
     return f"{', '.join(rest)} or {last}" if rest else last
 
 
-def _unknown_names(inventory: Inventory, names: Names) -> Iterator[str]:
+def _unknown_names(inventory: Inventory, names: SiteVariables) -> Iterator[str]:
     allowed = names.settable | names.read | set(inventory["own_variables"])
     unknown: dict[str, list[str]] = {}
     for host, entry in inventory["hosts"].items():

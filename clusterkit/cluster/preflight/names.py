@@ -12,14 +12,14 @@ SOURCES = {".yaml", ".yml", ".j2"}
 
 
 @dataclass(frozen=True)
-class Names:
+class SiteVariables:
     """`settable` are meant for people; what is only `read` passes, and is never proposed."""
 
     settable: frozenset[str]
     read: frozenset[str]
 
 
-def names_in(root: Path) -> Names:
+def names_in(root: Path) -> SiteVariables:
     """The names in the Ansible tree of `root`: in its roles, ansible/playbooks and group_vars/all."""
     settable: set[str] = set()
     read: set[str] = set()
@@ -33,4 +33,4 @@ def names_in(root: Path) -> Names:
                 settable |= set(OPTION.findall(text))
             elif path.parent == root / "group_vars/all":
                 settable |= set(DEFINITION.findall(text))
-    return Names(frozenset(name for name in settable if not name.startswith("__")), frozenset(read))
+    return SiteVariables(frozenset(name for name in settable if not name.startswith("__")), frozenset(read))

@@ -8,7 +8,7 @@ import pytest
 from clusterkit.config.own_models import OwnModelError
 from hearth.one_machine.models import NameTakenError, UnknownExpertError
 from hearth.place import ModelChange
-from llama_expert.part_file import Progress
+from llama_expert.part_file import DownloadProgress
 from tests.servers.places import StagedMachine, staged_machine
 
 MakeGguf = Callable[..., Path]
@@ -21,7 +21,7 @@ async def machine(tmp_path: Path) -> AsyncIterator[StagedMachine]:
         yield staged
 
 
-def nobody_looks(_: Progress) -> None:
+def nobody_looks(_: DownloadProgress) -> None:
     """Progress that nobody is shown."""
 
 

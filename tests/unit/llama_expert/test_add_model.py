@@ -10,13 +10,13 @@ from clusterkit.config.catalogue import ModelSpec
 from clusterkit.errors import HearthError
 from llama_expert.add_model import InvalidModelError, ModelTooLargeError, add_model
 from llama_expert.gguf import MEBIBYTE, OVERHEAD_MB
-from llama_expert.part_file import ModelFileError, Progress
+from llama_expert.part_file import DownloadProgress, ModelFileError
 
 MakeGguf = Callable[..., Path]
 
 
 async def add(source: Path | str, models: Path, *, free_mb: int = 4000, **options: str) -> ModelSpec:
-    seen: list[Progress] = []
+    seen: list[DownloadProgress] = []
     return await add_model(
         str(source),
         "main",

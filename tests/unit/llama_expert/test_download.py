@@ -15,7 +15,7 @@ import pytest
 
 from llama_expert.download import MAX_REDIRECTS, copy_file, download
 from llama_expert.gguf import MEBIBYTE
-from llama_expert.part_file import Checks, ModelFileError, NoSpaceError, Progress
+from llama_expert.part_file import Checks, DownloadProgress, ModelFileError, NoSpaceError
 
 SIZE = 3 * MEBIBYTE
 
@@ -89,7 +89,7 @@ def host(make_gguf_bytes: Callable[..., bytes]) -> Iterator[Host]:
 
 class Fetched(NamedTuple):
     destination: Path
-    seen: list[Progress]
+    seen: list[DownloadProgress]
 
     async def __call__(self, url: str, **checks: object) -> None:
         await download(url, self.destination, checks=Checks(**checks), progress=self.seen.append)  # type: ignore[arg-type]
@@ -109,7 +109,7 @@ async def test_a_model_is_downloaded_with_progress_and_nothing_else_stays(host: 
     await fetch(host.url, sha256=host.sha256)
     assert fetch.destination.read_bytes() == host.body
     assert fetch.left_behind == ["model.gguf"]
-    assert fetch.seen[-1] == Progress(SIZE, SIZE)
+    assert fetch.seen[-1] == DownloadProgress(SIZE, SIZE)
     assert len(fetch.seen) >= 3
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from clusterkit.cluster.explain.job import Failure, failure_lines, plan_lines, without_place
+from clusterkit.cluster.explain.job import JobFailure, failure_lines, plan_lines, without_place
 from clusterkit.cluster.explain.removal import Leaving, farewell_lines, removal_lines
 
 PLAN: dict[str, Any] = {
@@ -76,9 +76,9 @@ def test_every_reason_for_which_no_host_was_taken_is_said() -> None:
     ]
 
 
-def failure(**changes: Any) -> Failure:
+def failure(**changes: Any) -> JobFailure:
     events = [{"Type": "Event", "DisplayMessage": f"number {number}"} for number in range(8)]
-    whole: Failure = {
+    whole: JobFailure = {
         "job": "pipecatapp",
         "settled": False,
         "deployment": {"StatusDescription": "Failed due to progress deadline"},

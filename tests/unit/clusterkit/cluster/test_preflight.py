@@ -10,11 +10,11 @@ import pytest
 
 from clusterkit.cluster.preflight.host import folders_above, host_problems, nearest
 from clusterkit.cluster.preflight.inventory import HostEntry, Inventory, inventory_problems
-from clusterkit.cluster.preflight.names import Names, names_in
+from clusterkit.cluster.preflight.names import SiteVariables, names_in
 from clusterkit.cluster.preflight.versions import older
 
 ROOT = Path(__file__).resolve().parents[4]
-NAMES = Names(frozenset({"nomad_version", "consul_version"}), frozenset({"read_somewhere"}))
+NAMES = SiteVariables(frozenset({"nomad_version", "consul_version"}), frozenset({"read_somewhere"}))
 
 
 def entry(*names: str, **values: Any) -> HostEntry:

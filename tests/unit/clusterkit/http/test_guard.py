@@ -12,8 +12,8 @@ from starlette.types import Message, Receive, Scope, Send
 
 from clusterkit.http.guard import (
     Area,
+    Denial,
     Guard,
-    Refusal,
     Way,
     local_person_way,
     password_way,
@@ -131,7 +131,7 @@ PERSON, CLIENT, SERVICE = PrincipalKind.PERSON, PrincipalKind.CLIENT, PrincipalK
 
 
 def guarded(ways: Sequence[Way], *areas: Area) -> Guard:
-    return Guard(who, ways=ways, areas=areas, refusal=Refusal(ApiError("no", status=401)))
+    return Guard(who, ways=ways, areas=areas, refusal=Denial(ApiError("no", status=401)))
 
 
 async def test_the_first_way_that_suits_the_path_counts() -> None:
