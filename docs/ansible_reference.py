@@ -39,8 +39,8 @@ def _entry_points(role: Path) -> dict[str, Any]:
 
 
 def _sentence(spec: Mapping[str, Any]) -> str:
-    said = [_words(spec.get(key, "")) for key in ("short_description", "description")]
-    return "\n\n".join(one if one.endswith((".", ":")) else f"{one}." for one in said if one)
+    sentences = [_words(spec.get(key, "")) for key in ("short_description", "description")]
+    return "\n\n".join(one if one.endswith((".", ":")) else f"{one}." for one in sentences if one)
 
 
 def _words(text: str | list[str]) -> str:
@@ -87,12 +87,12 @@ def head_of(playbook: Path) -> str:
         if not line.startswith(("#", "---")):
             break
         lines += [line.removeprefix("#").removeprefix(" ")] if line.startswith("#") else []
-    told = []
+    parts = []
     for is_code, group in groupby(lines, lambda line: line.startswith("  ")):
         text = list(group)
         code = ["```", *(line.strip() for line in text), "```"]
-        told.append("\n".join(code if is_code else text).strip())
-    return "\n\n".join(one for one in told if one)
+        parts.append("\n".join(code if is_code else text).strip())
+    return "\n\n".join(one for one in parts if one)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -15,9 +15,9 @@ STALE = "*Stale: what was measured has changed since.*\n\n"
 def page_with_figures(root: Path, page: str) -> str:
     """The page, with the table of the results file that it names in a comment."""
 
-    def filled(found: re.Match[str]) -> str:
-        note = STALE if is_stale(root, Path(found[2]).name) else ""
-        return f"{found[1]}{note}{_figures(root / found[2])}{found[3]}"
+    def filled(match: re.Match[str]) -> str:
+        note = STALE if is_stale(root, Path(match[2]).name) else ""
+        return f"{match[1]}{note}{_figures(root / match[2])}{match[3]}"
 
     return PLACE.sub(filled, (root / page).read_text())
 

@@ -41,7 +41,7 @@ SETTINGS = (HearthSettings, GatewaySettings, PipecatappSettings, LlamaExpertSett
 
 def pages() -> dict[str, str]:
     """Path below the repository's root → text, for every generated page."""
-    made: dict[str, Callable[[], str]] = {
+    by_path: dict[str, Callable[[], str]] = {
         "docs/reference/requirements.md": requirements_page,
         "docs/reference/settings.md": settings_page,
         "docs/reference/cli.md": cli_page,
@@ -57,7 +57,7 @@ def pages() -> dict[str, str]:
         "docs/reference/models.schema.json": lambda: _json(catalogue_json_schema()),
         "docs/reference/workflow.v1.schema.json": NodeRegistry().file_schema_text,
     }
-    return {path: make() for path, make in made.items()}
+    return {path: make() for path, make in by_path.items()}
 
 
 def requirements_page() -> str:

@@ -58,8 +58,10 @@ def without_place(plan: Answer) -> list[str]:
         for kind in ("ConstraintFiltered", "DimensionExhausted", "ClassFiltered"):
             reasons |= why.get(kind) or {}
         count, looked_at = why["CoalescedFailures"] + 1, why["NodesEvaluated"]
-        told = [f"{reason} on {hosts}" for reason, hosts in reasons.items()]
-        lines.append(", ".join([f"{group}: {count} without a place; {looked_at} hosts looked at", *told]))
+        obstacles = [f"{reason} on {hosts}" for reason, hosts in reasons.items()]
+        lines.append(
+            ", ".join([f"{group}: {count} without a place; {looked_at} hosts looked at", *obstacles])
+        )
     return lines
 
 
