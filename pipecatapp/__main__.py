@@ -147,7 +147,7 @@ def make_runs(base: Base, events: EventLog, models: Models, policies: Sequence[C
         events=events,
         metrics=base.metrics,
         clock=base.clock,
-        chance=random.random,
+        chance=random.Random().random,  # its own: nobody else in the process draws from it
         hooks=call_hooks(base.metrics, tools, policies),
     )
     return Runs(nodes, WorkflowLibrary(base.settings.workflows_dir, nodes.specs), tools, runner)
