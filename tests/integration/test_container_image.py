@@ -84,7 +84,7 @@ def test_nothing_in_it_runs_as_root(container: str) -> None:
 
 @pytest.mark.req("PRV-21")
 def test_the_source_is_in_it_once(container: str) -> None:
-    everywhere = "find / -xdev -name layout.py -path '*/hearth/*' 2>/dev/null || true"
+    everywhere = "find / -xdev -path '*/hearth/one_machine/layout.py' 2>/dev/null || true"
     assert len(inside(container, "sh", "-c", everywhere).stdout.split()) == 1
     assert inside(container, "sh", "-c", "ls -d /build 2>/dev/null || true").stdout == ""
 
