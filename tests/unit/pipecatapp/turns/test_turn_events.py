@@ -84,6 +84,21 @@ async def test_nodes_and_tools_are_seen_in_order_while_the_text_streams_by_every
     assert running.result.usage.tokens_in > 0
 
 
+@pytest.mark.req("WFE-07")
+@pytest.mark.parametrize(
+    "answers", [[ANSWER], [SUM.model_copy(update={"text": "Let me see."}), SUM, ANSWER]], ids=len
+)
+async def test_a_turn_ends_with_the_first_answer_that_asks_for_no_tool(
+    agent: RunningAgent, answers: list[ScriptedAnswer]
+) -> None:
+    await agent.says(*answers, ScriptedAnswer(text="Nobody asked for this."))
+    async with agent.agent.turns.run(Turn("How many tiles?"), principal=LOCAL_PERSON) as running:
+        events = await within(5, all_of(running.subscribe()))
+        assert running.result.outputs == {"reply": ANSWER.text}
+    asked = [event.path for event in events if isinstance(event, NodeStarted) and event.type == "llm"]
+    assert asked == [f"think[{number}].ask" for number in range(len(answers))]
+
+
 async def _listed(pieces: AsyncIterator[str]) -> list[str]:
     return [piece async for piece in pieces]
 
