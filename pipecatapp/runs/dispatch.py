@@ -24,7 +24,7 @@ from pipecatapp.workflow.signals import (
     Event,
     FinishRun,
     RunCancelled,
-    RunStarted,
+    RunRequested,
     StartAttempt,
     StartTimer,
     StopAttempt,
@@ -52,7 +52,7 @@ class Dispatch:
         """Run it to its end. Cancelling the caller stops every node, and waits until all have ended."""
         cancelled = None
         async with asyncio.TaskGroup() as self._group:
-            self._tell(RunStarted, inputs, limit)
+            self._tell(RunRequested, inputs, limit)
             while not self._over.is_set():
                 try:
                     await self._over.wait()

@@ -45,7 +45,7 @@ class Waiting:
         self._nodes[inside(self._round, id_)] = NodeRow(sources=sources)
 
 
-class Outcomes:
+class RowOutcomes:
     """`Memory` for a schedule: how nodes of one round ended, by their rows. What it skips is noted here."""
 
     def __init__(self, nodes: Changes[NodeRow], scope: Scope, round_: str) -> None:

@@ -23,7 +23,7 @@ from pipecatapp.workflow.signals import (
     Event,
     FinishRun,
     RunCancelled,
-    RunStarted,
+    RunRequested,
     StartTimer,
     StopTimer,
     TimerFired,
@@ -38,7 +38,7 @@ def advance(graph: Graph, state: State, event: Event) -> tuple[State, tuple[Effe
     """
     progress, run = Progress(graph, state, event.chance), state.run
     match event:
-        case RunStarted():
+        case RunRequested():
             run = _begin(progress, run, event)
         case AttemptSucceeded():
             progress.succeed(event.path, event.outputs, event.leads_to)
@@ -59,7 +59,7 @@ def advance(graph: Graph, state: State, event: Event) -> tuple[State, tuple[Effe
     return State(run, progress.nodes.rows(), progress.rounds.rows()), tuple(progress.effects)
 
 
-def _begin(progress: Progress, run: RunRow, event: RunStarted) -> RunRow:
+def _begin(progress: Progress, run: RunRow, event: RunRequested) -> RunRow:
     run = RunRow(transition("the run", run.status, RunStatus.RUNNING), event.limit)
     if event.limit is not None:
         progress.effects.append(StartTimer("", 0, TimerKind.TIMEOUT, event.limit))

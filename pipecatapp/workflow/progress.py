@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipecatapp.workflow import blocks
-from pipecatapp.workflow.changes import Changes, Outcomes, Waiting
+from pipecatapp.workflow.changes import Changes, RowOutcomes, Waiting
 from pipecatapp.workflow.errors import ErrorCode, Failure, NodeError
 from pipecatapp.workflow.expressions import ExpressionError
 from pipecatapp.workflow.graph import Graph, GraphNode, Scope, block_of, inside, round_of
@@ -113,7 +113,7 @@ class Progress:
 
     def _schedule(self, round_: str) -> Schedule:
         scope = self.graph.body(round_)
-        return Schedule(scope, Waiting(self.nodes, round_), Outcomes(self.nodes, scope, round_))
+        return Schedule(scope, Waiting(self.nodes, round_), RowOutcomes(self.nodes, scope, round_))
 
     # Nodes
 

@@ -25,8 +25,8 @@ class Event:
 
 
 @dataclass(frozen=True, slots=True)
-class RunStarted(Event):
-    """The run begins, with checked inputs. `limit`: seconds that it may take."""
+class RunRequested(Event):
+    """The run is to begin, with checked inputs. `limit`: seconds that it may take."""
 
     inputs: Mapping[str, Any]
     limit: float | None = None

@@ -169,7 +169,8 @@ def test_a_persons_own_model_becomes_the_first_choice_and_can_be_removed(up: Hou
         return str(experts.get("expert-main", {}).get("model"))
 
     eventually(lambda: active() == "mine", within=40)
-    assert status_of(up) == 200
+    # The gateway learns of it at its next look at the registry.
+    eventually(lambda: status_of(up) == 200, within=10)
     assert up.json("model", "list")[0]["name"] == "mine"
     assert up.hearth("model", "remove", "mine").returncode == 0
     eventually(lambda: active() == "smollm2-135m-instruct", within=40)

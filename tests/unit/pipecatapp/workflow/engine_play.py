@@ -19,7 +19,7 @@ from pipecatapp.workflow.signals import (
     Decide,
     FinishRun,
     RunCancelled,
-    RunStarted,
+    RunRequested,
     StartAttempt,
     StartTimer,
     StopAttempt,
@@ -75,7 +75,7 @@ class Play:
         return [shown(effect) for effect in effects]
 
     def begin(self, limit: float | None = None, **inputs: Any) -> list[str]:
-        return self.tell(RunStarted(0.5, inputs, limit))
+        return self.tell(RunRequested(0.5, inputs, limit))
 
     def done(self, path: str, value: Any = None, leads_to: tuple[str, ...] = ()) -> list[str]:
         outputs = {"value": value} if self.graph.node(path).spec.type == "work" else {"case": value}

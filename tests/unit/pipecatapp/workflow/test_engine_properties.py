@@ -22,7 +22,7 @@ from pipecatapp.workflow.signals import (
     Decide,
     FinishRun,
     RunCancelled,
-    RunStarted,
+    RunRequested,
     StartAttempt,
     StartTimer,
     StopAttempt,
@@ -104,7 +104,7 @@ def carried_out(
         assume(False)
         raise
     world = World(graph, seed, failures, between)
-    world.tell(RunStarted(0.5, {"n": seed % 4}))
+    world.tell(RunRequested(0.5, {"n": seed % 4}))
     count = 0
     while world.state.run.status is RunStatus.RUNNING:
         if count == cancel_after:
