@@ -107,7 +107,7 @@ async def test_a_turn_that_finds_no_place_in_time_is_told_to_come_back(make_agen
 async def test_turns_past_the_time_limit_are_504_and_leave_nothing_behind(
     make_agent: MakeAgent, stream: bool
 ) -> None:
-    async with make_agent(max_concurrent_agents=2, max_waiting_turns=0, default_timeout_seconds=2.0) as agent:
+    async with make_agent(max_concurrent_agents=2, max_waiting_turns=0, default_timeout_seconds=0.9) as agent:
         for _ in range(2):
             silence = Silence()
             await agent.behaves(silence)
