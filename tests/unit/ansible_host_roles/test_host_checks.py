@@ -29,7 +29,7 @@ FACTS = {
     "memtotal_mb": 8192,
     "hostname": "n1",
     "machine_id": "1",
-    "default_ipv4": {"address": "192.0.2.1"},
+    "default_ipv4": {"address": "192.0.2.1", "interface": "eth0"},
 }
 #: Nothing but Ansible and people write here.
 WRITTEN = [Path(path) for path in ("/etc/apt", "/etc/sudoers.d", "/etc/systemd", "/opt", "/usr/local/bin")]
