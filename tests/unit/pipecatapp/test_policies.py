@@ -57,6 +57,17 @@ def stumble(call: Call) -> Awaitable[None]:
     return _raise(call, ValueError("planted"))
 
 
+class Hang:
+    """A deed that never ends."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+
+    async def __call__(self, call: Call) -> None:
+        self.begun.set()
+        await asyncio.Event().wait()
+
+
 async def _raise(call: Call, error: Exception) -> None:
     if call.kind is CallKind.TOOL:
         raise error
@@ -220,16 +231,11 @@ async def test_a_call_that_is_cancelled_while_a_hook_hangs_still_reaches_the_oth
     make_agent: MakeAgent,
 ) -> None:
     seen: list[str] = []
-    hanging = asyncio.Event()
-
-    async def hang(call: Call) -> None:
-        hanging.set()
-        await asyncio.Event().wait()
-
+    hang = Hang()
     outer, slow = Watch("outer", seen), Watch("slow", seen, after=hang)
     async with make_agent(outer, slow) as agent:
         async with agent.agent.turns.run(Turn("what is 6 * 7"), principal=LAPTOP):
-            await within(5, hanging.wait())
+            await within(5, hang.begun.wait())
         (row,) = await logged(agent, "tool_call")
     assert seen[-2:] == ["slow after tool", "outer failed tool"]
     assert [type(error) for error in outer.errors] == [asyncio.CancelledError]
@@ -239,16 +245,11 @@ async def test_a_call_that_is_cancelled_while_a_hook_hangs_still_reaches_the_oth
 
 async def test_a_cancellation_that_comes_while_failures_are_told_is_passed_on(make_agent: MakeAgent) -> None:
     seen: list[str] = []
-    hanging = asyncio.Event()
-
-    async def hang(call: Call) -> None:
-        hanging.set()
-        await asyncio.Event().wait()
-
+    hang = Hang()
     outer, slow = Watch("outer", seen), Watch("slow", seen, failed=hang)
     async with make_agent(outer, slow) as agent:
         async with agent.agent.turns.run(Turn("what is 1 / 0"), principal=LAPTOP):
-            await within(5, hanging.wait())
+            await within(5, hang.begun.wait())
         (row,) = await logged(agent, "tool_call")
     assert [type(error) for error in outer.errors] == [asyncio.CancelledError]
     assert row["status"] == "interrupted"
