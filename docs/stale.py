@@ -13,7 +13,8 @@ def main() -> None:
     """Name them, a file of results a line."""
     names = list(stale_results(ROOT))
     for file, count in Counter(name.split(": ")[0] for name in names).items():
-        which = ", ".join(name.split(": ", 1)[1] for name in names if name.startswith(f"{file}: "))
+        stale = (name.split(": ", 1)[1] for name in names if name.startswith(f"{file}: "))
+        which = ", ".join(dict.fromkeys(stale))
         sys.stdout.write(f"stale: {file}, {count}{f': {which}' if which else ''}\n")
 
 

@@ -86,7 +86,7 @@ def _stale_figures(name: str, subject: Callable[[Path], str], root: Path) -> Ite
 
 def _stale_mutants(root: Path) -> Iterator[str]:
     for mutant in stale(root, read_mutants(root), marked_tests(root)):
-        yield f"{mutant.place} ({mutant.row})"
+        yield mutant.row
 
 
 #: File of results → what in it is stale; nothing but the file itself where that holds one result.

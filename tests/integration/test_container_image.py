@@ -17,7 +17,7 @@ from jsonschema import Draft7Validator, FormatChecker
 
 from tests.hearth_image import BUILD_SECONDS, build_arguments
 from tests.integration.waiting import eventually
-from tests.lab.engine import docker
+from tests.lab.engine import docker, run_label
 from tests.lab.playbook_run import run_playbook
 from tests.servers.asgi_server import serving
 from tests.servers.image_registry import ImageRegistry
@@ -41,7 +41,7 @@ def image(lab_engine: None) -> Iterator[str]:
     """The image, on a Debian that needs no registry; its layers stay for the next time."""
     name = f"hearth-test-{uuid.uuid4().hex[:8]}"
     told = [part for pair in build_arguments().items() for part in ("--build-arg", "=".join(pair))]
-    docker("build", "--tag", name, *told, str(ROOT), timeout=BUILD_SECONDS)
+    docker("build", "--tag", name, *run_label(), *told, str(ROOT), timeout=BUILD_SECONDS)
     yield name
     docker("rmi", "--force", "--no-prune", name, check=False)
 
@@ -56,6 +56,7 @@ def container(image: str) -> Iterator[str]:
     arguments += [part for name in service["cap_drop"] for part in ("--cap-drop", name)]
     arguments += [part for pair in service["environment"].items() for part in ("--env", "=".join(pair))]
     inside = service["ports"][0].rsplit(":", 1)[1]
+    arguments += run_label()
     docker("run", "--detach", "--name", name, *arguments, "--publish", f"127.0.0.1::{inside}", image)
     yield name
     docker("rm", "--force", "--volumes", name, check=False)

@@ -1,7 +1,9 @@
-"""A test run that is killed leaves nothing behind: no Hearth, no process of a process."""
+"""A test run that is killed leaves nothing behind: no Hearth, no process of a process, no container."""
 
 import subprocess
 import sys
+import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -9,6 +11,7 @@ import pytest
 
 from tests.houses import House
 from tests.integration.waiting import eventually
+from tests.lab.engine import docker
 
 ROOT = Path(__file__).resolve().parents[2]
 STARTS_A_HOUSE = """
@@ -32,6 +35,26 @@ def test_an_orphan():
     (Path(__file__).parent / "is up").write_text(started.stdout.readline())
     subprocess.run(["sleep", "1000"])
 """
+LEAVES_A_CONTAINER = """
+import subprocess
+from pathlib import Path
+from tests.lab.engine import docker, run_label
+
+def test_a_container():
+    container = docker("create", *run_label(), "IMAGE", "/bin/true").stdout.strip()
+    (Path(__file__).parent / "is up").write_text(container)
+    subprocess.run(["sleep", "1000"])
+"""
+
+
+@pytest.fixture
+def image(lab_engine: None, tmp_path: Path) -> Iterator[str]:
+    """An image in which there is nothing."""
+    with tarfile.open(tmp_path / "nothing.tar", "w"):
+        pass
+    made = docker("import", str(tmp_path / "nothing.tar")).stdout.strip()
+    yield made
+    docker("image", "rm", made)
 
 
 def start(folder: Path, text: str) -> subprocess.Popen[bytes]:
@@ -62,3 +85,12 @@ def test_a_process_of_a_process_ends_with_the_run_that_is_killed(tmp_path: Path)
     run.kill()
     run.wait()
     orphan.wait(timeout=60)
+
+
+def test_a_container_ends_with_the_run_that_is_killed(tmp_path: Path, image: str) -> None:
+    run = start(tmp_path, LEAVES_A_CONTAINER.replace("IMAGE", image))
+    container = (tmp_path / "is up").read_text()
+    run.kill()
+    run.wait()
+    gone = ["container", "ls", "--all", "--quiet", "--no-trunc", "--filter", f"id={container}"]
+    eventually(lambda: docker(*gone).stdout == "", within=60)

@@ -75,6 +75,12 @@ def docker(
     return run(["docker", *arguments], timeout=timeout, check=check, given=given)
 
 
+def run_label() -> tuple[str, ...]:
+    """Arguments that mark a container or an image as this test run's, which its watchdog then removes."""
+    run = environment().get(VARIABLE)
+    return ("--label", f"{VARIABLE}={run}") if run else ()
+
+
 def pause(seconds: float) -> None:
     """Wait before looking again; only for polling with an end."""
     threading.Event().wait(seconds)

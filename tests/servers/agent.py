@@ -18,6 +18,7 @@ from clusterkit.testing import FakeRegistry, ScriptedAnswer, scripted_app
 from pipecatapp.__main__ import Agent, open_agent
 from pipecatapp.runs.hooks import CallHook
 from pipecatapp.settings import PipecatappSettings
+from pipecatapp.web.callbacks import ATTEMPTS, BACK_OFF_SECONDS
 from tests.servers.asgi_server import serving
 from tests.servers.raw_upstream import Behaviour, Exchange, RawUpstream, raw_upstream
 
@@ -27,12 +28,16 @@ WORKFLOWS = Path(__file__).resolve().parents[2] / "workflows"
 Value = TypeVar("Value")
 
 
+#: Between the tries to bring an answer to its receiver, in seconds.
+PAUSES = tuple(BACK_OFF_SECONDS * 2**attempt for attempt in range(1, ATTEMPTS))
+
+
 class HastyClock(SystemClock):
-    """The machine's clock, but pauses between tries (1 to 10 s) take no time; limits of runs do."""
+    """The machine's clock, but the pauses between tries to bring an answer take no time."""
 
     async def sleep(self, seconds: float) -> None:
         """See `Clock.sleep`."""
-        await super().sleep(0 if 1 <= seconds <= 10 else seconds)
+        await super().sleep(0 if seconds in PAUSES else seconds)
 
 
 @dataclass
