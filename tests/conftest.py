@@ -10,11 +10,13 @@ from tests.lab import Lab, LabUnavailable, own_name
 from tests.lab.cluster import Cluster
 from tests.lab.engine import ensure_engine
 from tests.lab.timings import Timings
+from tests.slowest_files import pytest_configure
 from tests.strict_skips import pytest_addoption, pytest_make_collect_report, pytest_runtest_makereport
 from tests.watched_run import pytest_sessionstart, pytest_unconfigure
 
 __all__ = [
     "pytest_addoption",
+    "pytest_configure",
     "pytest_make_collect_report",
     "pytest_runtest_makereport",
     "pytest_sessionstart",
