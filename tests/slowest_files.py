@@ -1,6 +1,6 @@
 """Which files of tests a long run spent its time in, said at its end."""
 
-from collections import Counter
+from collections import defaultdict
 
 import pytest
 
@@ -14,7 +14,7 @@ class SlowestFiles:
 
     def __init__(self) -> None:
         """Nothing has run yet."""
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         self.seconds[report.nodeid.partition("::")[0]] += report.duration
@@ -22,7 +22,7 @@ class SlowestFiles:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if sum(self.seconds.values()) > SHORT_RUN_S:
             terminalreporter.section("the slowest files, in seconds")
-            for file, seconds in self.seconds.most_common(MOST):
+            for file, seconds in sorted(self.seconds.items(), key=lambda one: -one[1])[:MOST]:
                 terminalreporter.write_line(f"{seconds:6.0f}  {file}")
 
 
