@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import consul as py_consul
+import httpx
 import pytest
 
 from clusterkit.clock import SystemClock
@@ -45,6 +46,15 @@ def guarded() -> Iterator[RunningAgent]:
     """An agent that denies whatever no token allows."""
     acl = {"enabled": True, "default_policy": "deny", "tokens": {"initial_management": MANAGEMENT}}
     with consul_agent(settings={"acl": acl, "primary_datacenter": "dc1"}) as running:
+
+        def knows_management() -> bool:
+            try:
+                return bool(running.get("/v1/acl/token/self", MANAGEMENT))
+            except httpx.HTTPStatusError:
+                return False
+
+        # A new leader writes the token down a moment after it was elected.
+        eventually(knows_management, within=30)
         yield running
 
 
