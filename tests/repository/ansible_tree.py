@@ -23,6 +23,8 @@ KEYWORDS = frozenset((
 INHERITED = ("no_log", "check_mode", "diff", "delegate_to", "run_once", "vars", "become", "when")
 RUNS_PROGRAMS = ("command", "shell", "raw", "script", "expect")
 INCLUDES_ROLE = ("ansible.builtin.include_role", "ansible.builtin.import_role")
+#: The path of another role's tasks: how a handler takes them, which cannot include a role.
+TASKS_OF_ROLE = re.compile(r"/\.\./(?P<role>\w+)/tasks/")
 ROOT_PLAYBOOKS = ("playbook.yaml", "heal_cluster.yaml", "e2e-tests.yaml")
 
 
@@ -95,7 +97,10 @@ class Task:
 
     @property
     def included_role(self) -> str | None:
-        return str(self.arguments.get("name")) if self.module in INCLUDES_ROLE else None
+        if self.module in INCLUDES_ROLE:
+            return str(self.arguments.get("name"))
+        by_path = TASKS_OF_ROLE.search(str(self.arguments.get("_raw")))
+        return by_path["role"] if by_path and self.module.endswith(".include_tasks") else None
 
 
 def roles(root: Path) -> list[Path]:

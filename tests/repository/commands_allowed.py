@@ -6,7 +6,6 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("common", "dpkg-query"): "package_facts needs python3-apt, which a blank host lacks",
     ("common", "stat"): "the module looks at one path a run",
     ("common", "visudo"): "no module judges sudo rules that are there already",
-    ("consul", "stat"): "the module that looks for files warns of folders that are not there",
     (
         "docker",
         "docker",
@@ -16,7 +15,6 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("host_certificate", "stat"): "the module looks at one path a run",
     ("host_certificate", "systemctl"): "no module reloads a unit only where it runs",
     ("models", "python"): "no module goes on with a download that was cut off",
-    ("nomad", "stat"): "the module that looks for files warns of folders that are not there",
     ("preflight_checks", "date"): "both clocks must be read in one moment; a fact is older than that",
     ("preflight_checks", "df"): "no module tells the free space of a folder that is no mount point",
     ("preflight_checks", "find"): "the module tells modes, not whether the file system takes writes",
@@ -41,6 +39,7 @@ COMMANDS: dict[tuple[str, str], str] = {
     ): "unarchive needs unzip, which Debian does not bring",
     ("program", "stat"): "the module looks at one path a run",
     ("program", "{{ program_go }}"): "no module builds Go programs",
+    ("raft_cluster", "stat"): "the module that looks for files warns of folders that are not there",
     ("source_program", "cmake"): "no module configures a build",
     ("source_program", "nice"): "no module compiles; at the lowest priority, so that the host stays usable",
     ("source_program", "{{ item }}"): "what counts is whether the compiler runs, from wherever it came",

@@ -153,6 +153,11 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
         ("variables_carry_their_roles_name", TASKS, "- {ansible.builtin.stat: {path: /}, register: found}"),
         ("variables_carry_their_roles_name", TASKS, "- ansible.builtin.set_fact: {web_found: 1}"),
         ("variables_carry_their_roles_name", TASKS, "- {ansible.builtin.debug: {msg: x}, vars: {a: 1}}"),
+        (
+            "variables_carry_their_roles_name",
+            TASKS,
+            "- {ansible.builtin.include_tasks: '{{ role_path }}/../shop/tasks/sell.yaml', vars: {mall_a: 1}}",
+        ),
         ("modules_have_full_names", TASKS, "- debug: {msg: x}"),
         (
             "modules_have_full_names",
@@ -258,6 +263,11 @@ def test_no_reason_is_kept_for_a_program_that_nobody_runs_any_more() -> None:
             "no_unit_starts_what_nomad_runs",
             TASKS,
             "- ansible.builtin.systemd_service: {name: hearth.service, enabled: true}",
+        ),
+        (
+            "no_unit_starts_what_nomad_runs",
+            TASKS,
+            "- ansible.builtin.systemd_service: {name: '{{ web_program }}', state: started}",
         ),
         ("no_unit_starts_what_nomad_runs", TASKS, "- ansible.builtin.cron: {name: a, job: hearth up}"),
         (
@@ -460,3 +470,13 @@ def test_only_a_role_that_the_list_names_may_run_the_program(
     runs = "- {ansible.builtin.command: {argv: [/usr/sbin/visudo, --check]}, changed_when: true}"
     tree = planted(tmp_path, {f"ansible/roles/{role}/tasks/main.yaml": runs})
     assert (breaches("programs_are_run_where_no_module_does_it", tree) == []) == allowed
+
+
+@pytest.mark.parametrize(("other", "allowed"), [("nomad", True), ("hearth", False)])
+def test_a_unit_that_a_variable_names_may_be_each_that_the_role_lets_it_be(
+    tmp_path: Path, other: str, allowed: bool
+) -> None:
+    starts = "- ansible.builtin.systemd_service: {name: '{{ web_unit }}', state: started}"
+    choices = f"argument_specs: {{main: {{options: {{web_unit: {{choices: [consul, {other}]}}}}}}}}"
+    tree = planted(tmp_path, {TASKS: starts, "ansible/roles/web/meta/argument_specs.yaml": choices})
+    assert (breaches("no_unit_starts_what_nomad_runs", tree) == []) == allowed

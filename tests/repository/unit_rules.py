@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.repository.ansible_rules import options_of
 from tests.repository.ansible_tree import Task, tasks, text_of
 from tests.repository.rules import files_of
 
@@ -54,10 +55,10 @@ def rule_no_unit_starts_what_nomad_runs(root: Path) -> Iterator[str]:
     for task in tasks(root):
         # A scenario may set the stage with what a role has to remove.
         if not task.of_molecule:
-            yield from _launches(task)
+            yield from _launches(root, task)
 
 
-def _launches(task: Task) -> Iterator[str]:
+def _launches(root: Path, task: Task) -> Iterator[str]:
     if task.module.endswith((".cron", ".at")):
         yield f"{task.where}: a second launcher; Nomad runs services"
     if UNIT_TEXT.search(text_of(task.arguments)):
@@ -67,8 +68,18 @@ def _launches(task: Task) -> Iterator[str]:
     name = str(task.arguments.get("name", ""))
     rests = task.arguments.get("state", "stopped") == "stopped"
     enabled = task.arguments.get("enabled") not in (None, False, "false", "no")
-    if (enabled or not rests) and _unit(name) not in UNITS:
-        yield f"{task.where}: starts {name}, which is not in tests/repository/unit_rules.py"
+    for started in _choices(root, task, name) if enabled or not rests else ():
+        if _unit(started) not in UNITS:
+            yield f"{task.where}: starts {started}, which is not in tests/repository/unit_rules.py"
+
+
+def _choices(root: Path, task: Task, name: str) -> list[str]:
+    """The name itself; of one that a variable of the role gives, all that the role lets it be."""
+    variable = re.fullmatch(r"\{\{ (\w+) \}\}", name)
+    if variable is None or task.role is None:
+        return [name]
+    option = options_of(root / "ansible/roles" / task.role).get(variable[1], {})
+    return [str(one) for one in option.get("choices", [name])]
 
 
 def rule_units_run_as_users_of_their_own(root: Path) -> Iterator[str]:

@@ -65,8 +65,12 @@ def test_nomad_joins_every_other_controller_and_no_worker(host: str) -> None:
 @pytest.mark.req("PRV-36")
 @pytest.mark.parametrize(("inventory", "count"), [(THREE_HOSTS, "3"), (ONE_HOST, "1")])
 def test_as_many_servers_form_a_quorum_as_there_are_controllers(inventory: str, count: str) -> None:
-    assert value(consul("forming.hcl.j2", "n1", inventory), "bootstrap_expect") == count
-    assert value(nomad("forming.hcl.j2", "n1", inventory), "bootstrap_expect") == count
+    consuls, nomads = (
+        render("raft_cluster", "forming.hcl.j2", inventory, "n1", variables={"raft_cluster_program": program})
+        for program in ("consul", "nomad")
+    )
+    assert value(consuls, "bootstrap_expect") == count
+    assert value(block(nomads, "server"), "bootstrap_expect") == count
 
 
 @pytest.mark.parametrize("program", ["consul", "nomad"])
