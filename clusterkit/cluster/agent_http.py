@@ -8,7 +8,8 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
@@ -19,7 +20,7 @@ import orjson
 from clusterkit.errors import HearthError
 
 DEADLINE_SECONDS = 5.0  #: what a call may take, beside the time it was asked to wait for news
-LONGEST_BODY_SHOWN = 300  #: characters of an agent's complaint that are repeated
+LONGEST_BODY_SHOWN = 2_000  #: characters of an agent's complaint that are repeated
 
 Params = Mapping[str, str | int | Sequence[str]]
 
@@ -69,6 +70,8 @@ class AgentAccess:
     url: str  #: with scheme and port, no path
     ca_file: Path | None = None  #: who vouches for its certificate; the system's authorities when None
     token_file: Path | None = None
+    token: str = field(default="", repr=False)  #: where no file holds it
+    deadline: float = DEADLINE_SECONDS  #: seconds that a call may take which says nothing else
 
 
 @dataclass(frozen=True)
@@ -132,16 +135,16 @@ class Wait:
 class TokenFile:
     """A token kept in a file, read again whenever the file changes."""
 
-    def __init__(self, path: Path | None) -> None:
-        """Nothing is read yet; without a path the token is empty."""
+    def __init__(self, path: Path | None, token: str = "") -> None:
+        """Nothing is read yet; without a path it is `token`, for good."""
         self._path = path
         self._seen: tuple[int, int, int] | None = None
-        self._token = ""
+        self._token = token
 
     def read(self) -> str:
         """The token of now. Raises `RefusedError` when the file cannot be read. Blocks."""
         if self._path is None:
-            return ""
+            return self._token
         try:
             stat = self._path.stat()
             seen = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
@@ -161,7 +164,7 @@ class AgentHttp:
     def __init__(self, product: str, access: AgentAccess) -> None:
         """`product` is Consul or Nomad; nothing is contacted yet."""
         self._product, self._access = product, access
-        self._token = TokenFile(access.token_file)
+        self._token = TokenFile(access.token_file, access.token)
         self._client: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -194,10 +197,11 @@ class AgentHttp:
         params: Params | None = None,
         body: Any = None,
         content: bytes | None = None,
-        deadline: float = DEADLINE_SECONDS,
+        deadline: float | None = None,
     ) -> Reply:
         """One call; `body` is sent as JSON, `content` as it is. Raises `AgentError`."""
         endpoint = self._endpoint(method, path)
+        deadline = deadline or self._access.deadline
         try:
             async with asyncio.timeout(deadline):
                 request = await self._request(method, path, params, body, content)
@@ -215,9 +219,7 @@ class AgentHttp:
     ) -> Reply:
         """One GET, as a blocking query with `wait`; with `stale` any server answers. Raises `AgentError`."""
         asked = {**params, **({"stale": ""} if stale else {}), **(wait.params if wait else {})}
-        return await self.call(
-            "GET", path, params=asked, deadline=wait.deadline if wait else DEADLINE_SECONDS
-        )
+        return await self.call("GET", path, params=asked, deadline=wait.deadline if wait else None)
 
     @asynccontextmanager
     async def lines(
@@ -287,7 +289,9 @@ async def _lines(answer: httpx.Response, endpoint: str, silence: float) -> Async
 
 
 def _failure(endpoint: str, status: int, text: str) -> AgentError:
-    complaint = " ".join(text.split())[:LONGEST_BODY_SHOWN] or "no reason given"
+    # A conflict is answered with the value that is there, which may be secret.
+    reason = "another value is there" if status == HTTPStatus.CONFLICT else " ".join(text.split())
+    complaint = reason[:LONGEST_BODY_SHOWN] or "no reason given"
     message = f"{endpoint}: {status}, {complaint}"
     if "No cluster leader" in text or "leader unknown" in text.lower():
         return NoLeaderError(message)

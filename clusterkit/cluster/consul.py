@@ -30,6 +30,7 @@ class ServiceCheck:
     """One health check, of a service or (without `service_id`) of its whole host."""
 
     id: str
+    name: str
     node: str
     status: CheckStatus
     output: str = ""
@@ -106,11 +107,6 @@ class Consul:
         reply = await self._http.call("GET", "/v1/agent/members")
         members = reply.read(lambda rows: [_member(row) for row in rows]).value
         return tuple(sorted(members, key=lambda member: member.name))
-
-    async def node_name(self) -> str:
-        """What the agent that is asked calls its host."""
-        reply = await self._http.call("GET", "/v1/agent/self")
-        return reply.read(lambda body: str(body["Config"]["NodeName"])).value
 
     async def services(
         self, *, wait: Wait | None = None, stale: bool = True
@@ -220,6 +216,7 @@ def _path(text: str) -> str:
 def _check(row: Mapping[str, Any]) -> ServiceCheck:
     return ServiceCheck(
         id=row["CheckID"],
+        name=row["Name"],
         node=row["Node"],
         status=CheckStatus(row["Status"]),
         output=row["Output"],

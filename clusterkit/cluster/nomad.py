@@ -18,20 +18,24 @@ from clusterkit.cluster.nomad_records import (
     Allocation,
     ClientNode,
     Deployment,
+    Evaluation,
     JobSummary,
     Plan,
+    Registration,
     Variable,
     allocation,
     client_node,
     deployment,
+    evaluation,
     job_summary,
     plan,
+    registration,
     variable,
 )
 
 Job = Mapping[str, Any]  #: a job as Nomad's API writes it
 
-PARSE_SECONDS = 15.0  #: what the server gets to read a job file and to plan
+PARSE_SECONDS = 30.0  #: what the server gets to read a job file and to plan
 
 
 class Nomad:
@@ -94,9 +98,9 @@ class Nomad:
         reply = await self.http.call("GET", f"/v1/job/{_part(job_id)}")
         return reply.read(dict[str, Any]).value
 
-    async def parse_job(self, source: str, variables: str = "") -> Job:
+    async def parse_job(self, source: str) -> Job:
         """A job file (HCL) as Nomad's API writes it. Raises `RejectedError` naming the line."""
-        body = {"JobHCL": source, "Canonicalize": True, "Variables": variables}
+        body = {"JobHCL": source, "Canonicalize": True}
         reply = await self.http.call("POST", "/v1/jobs/parse", body=body, deadline=PARSE_SECONDS)
         return reply.read(dict[str, Any]).value
 
@@ -106,8 +110,8 @@ class Nomad:
         reply = await self.http.call("POST", path, body={"Job": job, "Diff": True}, deadline=PARSE_SECONDS)
         return reply.read(plan).value
 
-    async def register_job(self, job: Job, *, only_at: int | None = None) -> int:
-        """Run `job` and return its new modify index.
+    async def register_job(self, job: Job, *, only_at: int | None = None) -> Registration:
+        """Run `job`.
 
         With `only_at` (0: only when there is no such job) Nomad refuses when another was quicker.
         """
@@ -115,7 +119,12 @@ class Nomad:
         if only_at is not None:
             body |= {"EnforceIndex": True, "JobModifyIndex": only_at}
         reply = await self.http.call("POST", "/v1/jobs", body=body, deadline=PARSE_SECONDS)
-        return reply.read(lambda answer: int(answer["JobModifyIndex"])).value
+        return reply.read(registration).value
+
+    async def reschedule_job(self, job_id: str) -> None:
+        """Have the scheduler look again at allocations that it had given up."""
+        body = {"JobID": job_id, "EvalOptions": {"ForceReschedule": True}}
+        await self.http.call("POST", f"/v1/job/{_part(job_id)}/evaluate", body=body)
 
     async def stop_job(self, job_id: str, *, purge: bool = False) -> None:
         """Stop a job; with `purge` also forget it. An unknown one is ignored."""
@@ -127,16 +136,27 @@ class Nomad:
         body = {"Count": count, "Target": {"Group": group}}
         await self.http.call("POST", f"/v1/job/{_part(job_id)}/scale", body=body)
 
-    async def latest_deployment(self, job_id: str) -> Deployment | None:
-        """The last roll-out of a job, None when there was none."""
-        reply = await self.http.call("GET", f"/v1/job/{_part(job_id)}/deployment")
-        return None if reply.body.strip() == b"null" else reply.read(deployment).value
+    # --- roll-outs ----------------------------------------------------------------------------------
+    async def evaluation(self, evaluation_id: str) -> Evaluation:
+        """What the scheduler makes of a change. Raises `NotFoundError`."""
+        return (await self.http.call("GET", f"/v1/evaluation/{_part(evaluation_id)}")).read(evaluation).value
+
+    async def deployment(self, deployment_id: str) -> Deployment:
+        """One roll-out. Raises `NotFoundError`."""
+        return (await self.http.call("GET", f"/v1/deployment/{_part(deployment_id)}")).read(deployment).value
 
     # --- allocations --------------------------------------------------------------------------------
-    async def allocations(self, job_id: str, *, wait: Wait | None = None) -> Reading[tuple[Allocation, ...]]:
+    async def allocations(
+        self, job_id: str, *, wait: Wait | None = None, stale: bool = True
+    ) -> Reading[tuple[Allocation, ...]]:
         """Every allocation of a job that Nomad still knows, the newest last."""
-        reply = await self.http.read(f"/v1/job/{_part(job_id)}/allocations", wait, all="true")
-        return reply.read(lambda rows: tuple(sorted(map(allocation, rows), key=lambda one: one.create_index)))
+        path = f"/v1/job/{_part(job_id)}/allocations"
+        return (await self.http.read(path, wait, stale=stale, all="true")).read(_allocations)
+
+    async def deployment_allocations(self, deployment_id: str) -> tuple[Allocation, ...]:
+        """The allocations of one roll-out, the newest last."""
+        reply = await self.http.call("GET", f"/v1/deployment/allocations/{_part(deployment_id)}")
+        return reply.read(_allocations).value
 
     async def restart_allocation(self, allocation_id: str) -> None:
         """End an allocation's tasks and start them again on the same host."""
@@ -178,14 +198,17 @@ class Nomad:
         return reply.read(variable).value
 
     async def put_variable(self, path: str, items: Mapping[str, str], *, only_at: int | None = None) -> None:
-        """Set a variable; with `only_at` Nomad refuses when its modify index is another one."""
+        """Set a variable.
+
+        With `only_at` (0: only when there is no such variable) Nomad refuses when another was quicker.
+        """
         params = {} if only_at is None else {"cas": only_at}
         body = {"Path": path, "Items": dict(items)}
         await self.http.call("PUT", f"/v1/var/{_path(path)}", params=params, body=body)
 
-    async def delete_variable(self, path: str) -> None:
-        """Forget a variable; an unknown one is ignored."""
-        await self.http.call("DELETE", f"/v1/var/{_path(path)}")
+
+def _allocations(rows: Any) -> tuple[Allocation, ...]:
+    return tuple(sorted(map(allocation, rows), key=lambda one: one.create_index))
 
 
 def _part(text: str) -> str:

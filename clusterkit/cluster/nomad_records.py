@@ -17,7 +17,6 @@ class ClientNode:
     status: str  #: initializing, ready, disconnected or down
     eligible: bool
     draining: bool
-    version: str
 
     @property
     def ready(self) -> bool:
@@ -74,9 +73,8 @@ class Allocation:
     node: str
     node_name: str
     client_status: str  #: pending, running, unknown, or one of `TERMINAL`
-    desired_status: str  #: run, stop or evict
-    job_version: int
     create_index: int
+    description: str = ""  #: of the client status, in words
     tasks: Mapping[str, TaskState] = field(default_factory=dict)
 
     @property
@@ -86,14 +84,41 @@ class Allocation:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Unplaced:
+    """Instances of a group for which the scheduler finds no host."""
+
+    count: int
+    hosts_looked_at: int
+    obstacles: Mapping[str, int] = field(default_factory=dict)  #: what is in the way → on how many hosts
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What registering a job would do."""
 
     changes: bool
     job_modify_index: int  #: to hand to `register_job`, so that what was planned is what happens
-    warnings: str = ""
-    unplaceable: Mapping[str, str] = field(default_factory=dict)  #: group → why it fits nowhere
-    diff: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    diff: Mapping[str, Any] = field(default_factory=dict, repr=False)  #: as Nomad's API writes it
+    updates: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  #: group → kind → instances
+    unplaced: Mapping[str, Unplaced] = field(default_factory=dict)  #: by group; empty: all find a host
+
+
+@dataclass(frozen=True, kw_only=True)
+class Registration:
+    """What became of handing in a job."""
+
+    job_modify_index: int
+    evaluation: str  #: id of what the scheduler makes of it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What the scheduler makes of a change."""
+
+    id: str
+    status: str  #: pending, blocked, complete, failed or canceled
+    description: str
+    deployment: str  #: id of the roll-out that it started; "" when no allocation changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +128,6 @@ class Deployment:
     id: str
     status: str  #: running, successful, failed, cancelled, …
     description: str
-    job_version: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +148,6 @@ def client_node(row: Mapping[str, Any]) -> ClientNode:
         status=row["Status"],
         eligible=row["SchedulingEligibility"] == "eligible",
         draining=row["Drain"],
-        version=row["Version"],
     )
 
 
@@ -144,9 +167,8 @@ def allocation(row: Mapping[str, Any]) -> Allocation:
         node=row["NodeID"],
         node_name=row["NodeName"],
         client_status=row["ClientStatus"],
-        desired_status=row["DesiredStatus"],
-        job_version=row["JobVersion"],
         create_index=row["CreateIndex"],
+        description=row["ClientDescription"],
         tasks={name: _task_state(state) for name, state in (row["TaskStates"] or {}).items()},
     )
 
@@ -161,31 +183,44 @@ def _task_state(row: Mapping[str, Any]) -> TaskState:
 
 def plan(row: Mapping[str, Any]) -> Plan:
     """From the answer of `/v1/job/ID/plan`."""
-    failed: Mapping[str, Any] = row["FailedTGAllocs"] or {}
-    diff = row["Diff"] or {}
+    unplaced: Mapping[str, Any] = row["FailedTGAllocs"] or {}
+    updates: Mapping[str, Any] = row["Annotations"]["DesiredTGUpdates"] or {}
     return Plan(
-        changes=diff.get("Type", "None") != "None",
+        changes=row["Diff"]["Type"] != "None",
         job_modify_index=row["JobModifyIndex"],
-        warnings=row["Warnings"],
-        unplaceable={group: _why(metrics) for group, metrics in failed.items()},
-        diff=diff,
+        diff=row["Diff"],
+        updates=updates,
+        unplaced={group: _unplaced(metrics) for group, metrics in unplaced.items()},
     )
 
 
-def _why(metrics: Mapping[str, Any]) -> str:
-    reasons = {**(metrics.get("ConstraintFiltered") or {}), **(metrics.get("DimensionExhausted") or {})}
-    refusals = ", ".join(f"{reason} on {hosts} hosts" for reason, hosts in reasons.items())
-    return refusals or f"{metrics.get('NodesEvaluated', 0)} hosts looked at"
+def _unplaced(metrics: Mapping[str, Any]) -> Unplaced:
+    kinds = ("ConstraintFiltered", "DimensionExhausted", "ClassFiltered")
+    return Unplaced(
+        count=metrics["CoalescedFailures"] + 1,
+        hosts_looked_at=metrics["NodesEvaluated"],
+        obstacles={reason: hosts for kind in kinds for reason, hosts in (metrics[kind] or {}).items()},
+    )
+
+
+def registration(row: Mapping[str, Any]) -> Registration:
+    """From the answer of `POST /v1/jobs`."""
+    return Registration(job_modify_index=row["JobModifyIndex"], evaluation=row["EvalID"])
+
+
+def evaluation(row: Mapping[str, Any]) -> Evaluation:
+    """From `/v1/evaluation/ID`, which leaves out what is empty."""
+    return Evaluation(
+        id=row["ID"],
+        status=row["Status"],
+        description=row.get("StatusDescription", ""),
+        deployment=row.get("DeploymentID", ""),
+    )
 
 
 def deployment(row: Mapping[str, Any]) -> Deployment:
-    """From `/v1/job/ID/deployment`."""
-    return Deployment(
-        id=row["ID"],
-        status=row["Status"],
-        description=row["StatusDescription"],
-        job_version=row["JobVersion"],
-    )
+    """From `/v1/deployment/ID`."""
+    return Deployment(id=row["ID"], status=row["Status"], description=row["StatusDescription"])
 
 
 def variable(row: Mapping[str, Any]) -> Variable:

@@ -23,7 +23,7 @@ from clusterkit.cluster.agent_http import (
 from clusterkit.cluster.nomad import Nomad
 from clusterkit.cluster.nomad_events import ClusterEvent, Resync, follow
 from clusterkit.cluster.nomad_jobs import NomadJobs
-from clusterkit.cluster.nomad_records import Allocation
+from clusterkit.cluster.nomad_records import Allocation, Deployment, Registration, Unplaced
 from clusterkit.testing import FakeClock
 from tests.servers.agents import RunningAgent, nomad_agent, run_job, wait_until_ready
 from tests.servers.raw_upstream import Exchange, raw_upstream
@@ -85,23 +85,26 @@ async def running(nomad: Nomad, job: str, count: int) -> tuple[Allocation, ...]:
             index = reading.index
 
 
-async def rolled_out(nomad: Nomad, job: str) -> None:
-    """Return once the last roll-out of a job has come to its end."""
+async def rolled_out(nomad: Nomad, registration: Registration) -> Deployment:
+    """The roll-out of what was registered, once it has come to its end."""
     async with asyncio.timeout(60):
-        while (found := await nomad.latest_deployment(job)) is None or found.status == "running":
-            await nomad.jobs(wait=Wait(index=1, seconds=0.1))
+        while (evaluation := await nomad.evaluation(registration.evaluation)).status == "pending":
+            pass
+        while (deployment := await nomad.deployment(evaluation.deployment)).status == "running":
+            pass
+    return deployment
 
 
 @pytest.mark.req("CLU-03")
 async def test_a_job_file_is_parsed_planned_registered_scaled_and_stopped(nomad: Nomad, reader: Any) -> None:
     job = await nomad.parse_job(WAIT_HCL)
     plan = await nomad.plan_job(job)
-    assert (plan.changes, plan.job_modify_index, plan.unplaceable) == (True, 0, {})
-    index = await nomad.register_job(job, only_at=plan.job_modify_index)
+    assert (plan.changes, plan.job_modify_index, plan.unplaced) == (True, 0, {})
+    registration = await nomad.register_job(job, only_at=plan.job_modify_index)
     assert [one.group for one in await running(nomad, "waiter", 2)] == ["all", "all"]
-    assert reader.job.get_job("waiter")["JobModifyIndex"] == index
+    assert reader.job.get_job("waiter")["JobModifyIndex"] == registration.job_modify_index
     assert not (await nomad.plan_job(job)).changes
-    await rolled_out(nomad, "waiter")
+    await rolled_out(nomad, registration)
     await nomad.scale("waiter", "all", 1)
     await running(nomad, "waiter", 1)
     assert reader.job.get_job("waiter")["TaskGroups"][0]["Count"] == 1
@@ -117,10 +120,10 @@ async def test_a_job_file_is_parsed_planned_registered_scaled_and_stopped(nomad:
 @pytest.mark.req("CLU-03")
 async def test_a_job_that_another_changed_meanwhile_is_not_overwritten(nomad: Nomad) -> None:
     job = await nomad.parse_job(WAIT_HCL)
-    index = await nomad.register_job(job, only_at=0)
+    registration = await nomad.register_job(job, only_at=0)
     with pytest.raises(RejectedError, match="job modify index"):
         await nomad.register_job(job, only_at=0)
-    await nomad.register_job(job, only_at=index)
+    await nomad.register_job(job, only_at=registration.job_modify_index)
 
 
 async def test_a_broken_job_file_is_refused_with_its_line(nomad: Nomad) -> None:
@@ -130,7 +133,9 @@ async def test_a_broken_job_file_is_refused_with_its_line(nomad: Nomad) -> None:
 
 async def test_a_job_that_fits_nowhere_says_why(nomad: Nomad) -> None:
     job = await nomad.parse_job(WAIT_HCL.replace("memory = 20", "memory = 9000000"))
-    assert "memory" in (await nomad.plan_job(job)).unplaceable["all"]
+    plan = await nomad.plan_job(job)
+    assert plan.unplaced == {"all": Unplaced(count=2, hosts_looked_at=1, obstacles={"memory": 1})}
+    assert plan.updates["all"]["Place"] == 2
 
 
 @pytest.mark.req("CLU-03")
@@ -173,7 +178,7 @@ async def test_hosts_are_told_drained_and_given_back(nomad: Nomad, reader: Any) 
     await running(nomad, "waiter", 2)
 
 
-async def test_variables_are_kept_and_shown_nowhere(nomad: Nomad) -> None:
+async def test_variables_are_kept_and_shown_nowhere(nomad: Nomad, reader: Any) -> None:
     path = "nomad/jobs/speaker"
     assert await nomad.variable(path) is None
     await nomad.put_variable(path, {"key": "swordfish"}, only_at=0)
@@ -183,18 +188,23 @@ async def test_variables_are_kept_and_shown_nowhere(nomad: Nomad) -> None:
     assert "swordfish" not in repr(kept)
     with pytest.raises(RejectedError) as refused:
         await nomad.put_variable(path, {"key": "marlin"}, only_at=0)
-    assert "marlin" not in str(refused.value)
-    await nomad.delete_variable(path)
-    assert await nomad.variable(path) is None
+    assert not any(value in str(refused.value) for value in ("marlin", "swordfish"))
+    await nomad.put_variable(path, {"key": "marlin"}, only_at=kept.modify_index)
+    assert reader.variable.get_variable(path)["Items"] == {"key": "marlin"}
 
 
-async def test_the_last_roll_out_is_told(nomad: Nomad) -> None:
+async def test_a_roll_out_is_followed_from_its_registration(nomad: Nomad, reader: Any) -> None:
     assert await nomad.leader()
-    await nomad.register_job(await nomad.parse_job(WAIT_HCL))
-    await running(nomad, "waiter", 2)
-    deployment = await nomad.latest_deployment("waiter")
-    assert deployment is not None
-    assert (deployment.job_version, deployment.status) in [(0, "running"), (0, "successful")]
+    registration = await nomad.register_job(await nomad.parse_job(WAIT_HCL))
+    deployment = await rolled_out(nomad, registration)
+    assert (deployment.status, deployment.description) == (
+        "successful",
+        "Deployment completed successfully",
+    )
+    allocations = await nomad.deployment_allocations(deployment.id)
+    assert allocations == (await nomad.allocations("waiter", stale=False)).value
+    assert {one.description for one in allocations} == {"Tasks are running"}
+    assert [one["ID"] for one in reader.job.get_deployments("waiter")] == [deployment.id]
 
 
 # --- access ------------------------------------------------------------------------------------------
@@ -223,6 +233,10 @@ async def test_a_certificate_and_a_token_are_asked_for_and_honoured(authority: P
         async with Nomad(access) as nomad:
             assert (await nomad.jobs()).value == ()
             assert (await nomad.nodes()).value[0].name == "here"
+        told = AgentAccess(url=secured.url, ca_file=authority / "ca.pem", token=MANAGEMENT)
+        assert MANAGEMENT not in repr(told)
+        async with Nomad(told) as nomad:
+            assert (await nomad.jobs()).value == ()
         async with Nomad(AgentAccess(url=secured.url, ca_file=authority / "ca.pem")) as nobody:
             with pytest.raises(RefusedError, match="/v1/jobs: 403"):
                 await nobody.jobs()

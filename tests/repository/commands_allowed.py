@@ -18,7 +18,7 @@ COMMANDS: dict[tuple[str, str], str] = {
     ("preflight_checks", "date"): "both clocks must be read in one moment; a fact is older than that",
     ("preflight_checks", "df"): "no module tells the free space of a folder that is no mount point",
     ("preflight_checks", "find"): "the module tells modes, not whether the file system takes writes",
-    ("nomad_job", "{{ ansible_playbook_python }}"): "Hearth's own: what Nomad's answers mean is no template",
+    ("nomad_job", "python"): "Hearth's own: what brings a job, and judges what became of it, is no template",
     (
         "preflight_checks",
         "{{ ansible_playbook_python }}",

@@ -1,1 +1,1 @@
-"""Says in sentences what Nomad's and Consul's answers mean; Ansible's tasks print them."""
+"""Says in sentences what a host's leaving means for the cluster; Ansible's tasks print them."""

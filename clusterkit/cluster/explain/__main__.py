@@ -6,15 +6,9 @@ import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from clusterkit.cluster.explain.job import failure_lines, plan_lines, without_place
 from clusterkit.cluster.explain.removal import farewell_lines, removal_lines
 
 SUBJECTS: Mapping[str, Callable[[Any], Any]] = {
-    "plan": lambda sent: {
-        "lines": plan_lines(sent["job"], sent["plan"]),
-        "without_place": without_place(sent["plan"]),
-    },
-    "failure": failure_lines,
     "removal": removal_lines,
     "farewell": farewell_lines,
 }

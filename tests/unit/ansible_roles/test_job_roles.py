@@ -46,6 +46,7 @@ class Site:
         own = {
             "ansible_python_interpreter": sys.executable,
             "controller_dir": str(self.folder / "controller"),
+            "hearth_install_dir": str(self.folder / "install"),
             "nomad_addr": self.cluster.url,
             "consul_addr": self.cluster.url,
             "host_address": "192.0.2.11",
@@ -97,6 +98,9 @@ def site(tmp_path: Path) -> Iterator[Site]:
     release.mkdir(parents=True)
     for name in ("release.yaml", "planned.yaml"):
         (release / name).write_text(yaml.safe_dump(RELEASE))
+    # The release of this site is the source tree, as the tests' own environment has it.
+    (tmp_path / "install").mkdir()
+    (tmp_path / "install/current").symlink_to(sys.prefix)
     secrets = {**SECRETS, "hosts": {"n1": {"consul_agent_token": "a"}}}
     (tmp_path / "controller/secrets.yaml").write_text(yaml.safe_dump(secrets))
     with fake_cluster() as cluster:
@@ -105,9 +109,10 @@ def site(tmp_path: Path) -> Iterator[Site]:
 
 @pytest.mark.req("PRV-03", "PRV-04", "PRV-05", "GTW-14")
 def test_healing_starts_what_is_missing_or_dead_and_touches_nothing_that_lives(site: Site) -> None:
-    first = site.run("heal_cluster.yaml", llama_rpc_enabled=True)
+    first = site.run("heal_cluster.yaml", "--diff", llama_rpc_enabled=True)
     assert first.code == 0, first.said
     assert site.cluster.submitted == SERVICES
+    assert "Job moe-gateway: Added" in first.said
     assert site.cluster.variables["nomad/jobs/pipecatapp"]["pipecatapp_token"] == "token-of-a-service"
     assert "token-of-a-service" not in json.dumps(site.cluster.jobs) + first.said
 
@@ -174,3 +179,29 @@ def test_a_check_run_shows_the_plan_and_changes_nothing(site: Site) -> None:
     assert "Job moe-gateway: Added" in planned.said
     assert (site.cluster.submitted, site.cluster.variables) == ([], {})
     assert not (site.folder / "start_services.sh").exists()
+
+
+def test_of_a_host_without_the_program_no_plan_is_known_and_nothing_is_submitted(site: Site) -> None:
+    (site.folder / "install/current").unlink()
+    deploy = ("ansible/playbooks/deploy_expert.yaml", "--extra-vars", "expert=main")
+    planned = site.run(*deploy, "--check")
+    assert (planned.code, planned.changed) == (0, 1), planned.said
+    assert "what would change of expert-main is not known" in planned.said
+    refused = site.run(*deploy)
+    assert refused.code != 0
+    assert "expert-main: n1 cannot run clusterkit.cluster.deploy" in refused.said
+    assert "Error executing command." in refused.said
+
+
+def test_a_job_that_is_not_healthy_is_told_with_what_it_wrote_last(site: Site) -> None:
+    site.cluster.deployment = "failed"
+    site.cluster.output = {"stderr": "cannot load the model\n"}
+    failed = site.run("ansible/playbooks/deploy_expert.yaml", "--extra-vars", "expert=main")
+    assert failed.code != 0
+    for line in (
+        "expert-main did not become healthy.",
+        "Deployment: Deployment failed",
+        "  cannot load the model",
+    ):
+        assert line in failed.said
+    assert "token-of-a-service" not in failed.said

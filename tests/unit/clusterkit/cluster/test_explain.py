@@ -1,4 +1,4 @@
-"""What people are told of a plan, of a job that failed and of a host that leaves."""
+"""What people are told of a host that leaves."""
 
 import json
 import subprocess
@@ -7,123 +7,7 @@ from typing import Any
 
 import pytest
 
-from clusterkit.cluster.explain.job import JobFailure, failure_lines, plan_lines, without_place
 from clusterkit.cluster.explain.removal import Leaving, farewell_lines, removal_lines
-
-PLAN: dict[str, Any] = {
-    "Diff": {
-        "Type": "Edited",
-        "Fields": [
-            {"Name": "Priority", "Type": "Edited", "Old": "50", "New": "60"},
-            {"Name": "Region", "Type": "None", "Old": "global", "New": "global"},
-        ],
-        "Objects": None,
-        "TaskGroups": [
-            {"Name": "idle", "Type": "None"},
-            {
-                "Name": "agent",
-                "Type": "Edited",
-                "Fields": [{"Name": "Count", "Type": "Edited", "Old": "1", "New": "2"}],
-                "Objects": [],
-                "Tasks": [
-                    {
-                        "Name": "run",
-                        "Type": "Edited",
-                        "Fields": [],
-                        "Objects": [
-                            {
-                                "Name": "Config",
-                                "Type": "Edited",
-                                "Fields": [{"Name": "args[0]", "Type": "Added", "Old": "", "New": 'a "b"'}],
-                            }
-                        ],
-                    }
-                ],
-            },
-        ],
-    },
-    "Annotations": {"DesiredTGUpdates": {"agent": {"Place": 1, "Ignore": 0, "DestructiveUpdate": 2}}},
-    "FailedTGAllocs": None,
-}
-
-
-def test_a_plan_names_every_field_that_changes_and_what_becomes_of_each_group() -> None:
-    assert plan_lines("pipecatapp", PLAN) == [
-        "Job pipecatapp: Edited",
-        'Priority: "50" -> "60"',
-        'agent.Count: "1" -> "2"',
-        'agent.run.Config.args[0]: "" -> "a \\"b\\""',
-        "agent: Place 1, DestructiveUpdate 2",
-    ]
-    assert without_place(PLAN) == []
-
-
-def test_a_new_job_is_said_without_its_fields() -> None:
-    added = {**PLAN, "Diff": {**PLAN["Diff"], "Type": "Added"}, "Annotations": None}
-    assert plan_lines("pipecatapp", added) == ["Job pipecatapp: Added"]
-
-
-def test_every_reason_for_which_no_host_was_taken_is_said() -> None:
-    why = {
-        "CoalescedFailures": 1,
-        "NodesEvaluated": 3,
-        "ConstraintFiltered": {"distinct_hosts": 1},
-        "DimensionExhausted": {"memory": 2},
-        "ClassFiltered": None,
-    }
-    assert without_place({"FailedTGAllocs": {"main": why}}) == [
-        "main: 2 without a place; 3 hosts looked at, distinct_hosts on 1, memory on 2"
-    ]
-
-
-def failure(**changes: Any) -> JobFailure:
-    events = [{"Type": "Event", "DisplayMessage": f"number {number}"} for number in range(8)]
-    whole: JobFailure = {
-        "job": "pipecatapp",
-        "settled": False,
-        "deployment": {"StatusDescription": "Failed due to progress deadline"},
-        "evaluation": {"StatusDescription": "of the evaluation"},
-        "allocation": {
-            "ID": "0123456789",
-            "NodeName": "attic",
-            "ClientStatus": "failed",
-            "ClientDescription": "Failed tasks",
-            "TaskStates": {"run": {"Events": events}},
-        },
-        "task": "run",
-        "checks": [
-            {"Name": "health", "Node": "attic", "Status": "critical", "Output": "503: no model\n"},
-            {"Name": "serf", "Node": "attic", "Status": "passing", "Output": "fine"},
-        ],
-        "output": {"stderr": "one\ntwo\n", "stdout": " \n"},
-    }
-    whole.update(changes)  # type: ignore[typeddict-item]
-    return whole
-
-
-def test_a_failure_is_told_from_the_deployment_to_the_last_lines() -> None:
-    assert failure_lines(failure()) == [
-        "pipecatapp did not become healthy.",
-        "Deployment: Failed due to progress deadline",
-        "Allocation 01234567 on attic: failed (Failed tasks)",
-        *(f"  Event: number {number}" for number in range(2, 8)),
-        "  Check health on attic: 503: no model",
-        "Last lines of stderr:",
-        "  one",
-        "  two",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("changes", "second"),
-    [
-        ({"deployment": {}}, "Deployment: of the evaluation"),
-        ({"deployment": {}, "evaluation": {}}, "Deployment: none; Nomad did not answer in time"),
-        ({"settled": True, "allocation": {}, "task": ""}, "Nomad made no allocation of it."),
-    ],
-)
-def test_what_was_not_answered_is_left_out(changes: dict[str, Any], second: str) -> None:
-    assert failure_lines(failure(**changes))[1] == second
 
 
 def leaving(**changes: Any) -> Leaving:
@@ -197,7 +81,6 @@ def test_a_farewell_names_what_is_left_to_do() -> None:
 
 
 def test_the_program_reads_and_prints_json() -> None:
-    program = [sys.executable, "-m", "clusterkit.cluster.explain", "plan"]
-    sent = json.dumps({"job": "pipecatapp", "plan": PLAN})
-    done = subprocess.run(program, input=sent, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout) == {"lines": plan_lines("pipecatapp", PLAN), "without_place": []}
+    program = [sys.executable, "-m", "clusterkit.cluster.explain", "removal"]
+    done = subprocess.run(program, input=json.dumps(leaving()), capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == removal_lines(leaving())
