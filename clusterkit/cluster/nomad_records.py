@@ -184,7 +184,7 @@ def _task_state(row: Mapping[str, Any]) -> TaskState:
 def plan(row: Mapping[str, Any]) -> Plan:
     """From the answer of `/v1/job/ID/plan`."""
     unplaced: Mapping[str, Any] = row["FailedTGAllocs"] or {}
-    updates: Mapping[str, Any] = row["Annotations"]["DesiredTGUpdates"] or {}
+    updates: Mapping[str, Any] = (row["Annotations"] or {}).get("DesiredTGUpdates") or {}
     return Plan(
         changes=row["Diff"]["Type"] != "None",
         job_modify_index=row["JobModifyIndex"],

@@ -177,6 +177,8 @@ def test_a_check_run_shows_the_plan_and_changes_nothing(site: Site) -> None:
     planned = site.run("heal_cluster.yaml", "--check")
     assert planned.code == 0, planned.said
     assert "Job moe-gateway: Added" in planned.said
+    assert "Secrets of moe-gateway that change: client_key_hashes, llama_expert_token" in planned.said
+    assert planned.changed == 4, "the script and three jobs"
     assert (site.cluster.submitted, site.cluster.variables) == ([], {})
     assert not (site.folder / "start_services.sh").exists()
 
