@@ -27,8 +27,9 @@ class FakeAgents:
 
     def serve(self, name: str, port: int, *, tags: tuple[str, ...], healthy: bool, notes: str) -> None:
         """Register a service with one check."""
-        host_check = {**_check("serfHealth", "", "passing", "Agent alive and reachable"), "Notes": ""}
-        own = _check(f"check:{name}", name, "passing" if healthy else "critical", "")
+        host_check = {**_check("serfHealth", "Serf Health Status", "", "passing"), "Notes": ""}
+        status = "passing" if healthy else "critical"
+        own = _check(f"check:{name}", f"Service '{name}' check", name, status)
         service = {
             "ID": name,
             "Service": name,
@@ -79,12 +80,13 @@ _NODE = {
 }
 
 
-def _check(check: str, service: str, status: str, output: str) -> dict[str, Any]:
+def _check(check: str, name: str, service: str, status: str) -> dict[str, Any]:
     return {
         "CheckID": check,
+        "Name": name,
         "Node": HOST,
         "Status": status,
-        "Output": output,
+        "Output": "" if service else "Agent alive and reachable",
         "ServiceID": service,
         "ServiceName": service,
     }
@@ -102,6 +104,7 @@ def _allocation(job: str) -> dict[str, Any]:
         "NodeID": _NODE["ID"],
         "NodeName": HOST,
         "ClientStatus": "running",
+        "ClientDescription": "Tasks are running",
         "DesiredStatus": "run",
         "JobVersion": 0,
         "CreateIndex": 7,
