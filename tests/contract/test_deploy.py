@@ -11,7 +11,9 @@ import pytest
 
 from clusterkit.cluster.deploy.__main__ import Answer, answer
 from clusterkit.cluster.deploy.request import Agent, DeploymentRequest
+from tests.integration.waiting import eventually
 from tests.servers.agents import RunningAgent, consul_agent, nomad_agent
+from tests.servers.free_ports import free_ports
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -22,7 +24,16 @@ class Cluster:
     def __init__(self, consul: RunningAgent, nomad: RunningAgent) -> None:
         self.consul, self.nomad = consul, nomad
 
-    async def deploy(self, command: str, job: str, text: str = "", **secrets: str) -> Answer:
+    async def deploy(
+        self,
+        command: str,
+        job: str,
+        text: str = "",
+        *,
+        wait: bool = True,
+        timeout_s: float = 60,
+        **secrets: str,
+    ) -> Answer:
         """What the program answers."""
         nowhere = Path("/nowhere/ca.pem")  # nobody asks for it where there is no TLS
         request = DeploymentRequest(
@@ -31,7 +42,8 @@ class Cluster:
             hcl=text,
             secrets=secrets,
             service=job,
-            timeout_s=60,
+            wait=wait,
+            timeout_s=timeout_s,
             poll_s=0.1,
             log_bytes=4000,
             nomad=Agent(url=self.nomad.url, token="", ca_file=nowhere),
@@ -40,10 +52,13 @@ class Cluster:
         return await answer(command, request)
 
     def served(self, job: str) -> str:
-        """What a job's healthy instance serves."""
+        """What a job's healthy instance serves; "" while it does not listen."""
         (one,) = self.consul.get(f"/v1/health/service/{job}?passing=1")
         url = f"http://{one['Service']['Address']}:{one['Service']['Port']}/answer"
-        return httpx.get(url, trust_env=False).text.strip()
+        try:
+            return httpx.get(url, trust_env=False).text.strip()
+        except httpx.ConnectError:
+            return ""
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +67,33 @@ def cluster() -> Iterator[Cluster]:
         address = consul.url.removeprefix("http://")
         with nomad_agent(settings={"consul": {"address": address}}) as nomad:
             yield Cluster(consul, nomad)
+
+
+def slow_to_stop(port: int, memory: int) -> str:
+    """A job that keeps its port for some seconds after it was told to stop."""
+    return textwrap.dedent(f"""
+        job "slow" {{
+          group "slow" {{
+            network {{
+              port "http" {{
+                static = {port}
+              }}
+            }}
+            task "slow" {{
+              driver       = "raw_exec"
+              kill_timeout = "4s"
+              config {{
+                command = "/bin/sh"
+                args    = ["-c", "trap '' INT; while true; do sleep 1; done"]
+              }}
+              resources {{
+                cpu    = 50
+                memory = {memory}
+              }}
+            }}
+          }}
+        }}
+    """)
 
 
 def hcl(job: str, port: str = "${NOMAD_PORT_http}", memory: int = 64) -> str:
@@ -113,7 +155,8 @@ async def test_a_job_is_brought_once_and_again_when_it_differs_has_other_secrets
 
     secret = await cluster.deploy("apply", "web", hcl("web"), answer="43")
     assert secret == {"changed": True, "lines": ["Secrets of web that change: answer"], "problem": []}
-    assert await asyncio.to_thread(cluster.served, "web") == "43"
+    # Of a task that was started anew in place, Consul says until its next check what it said before.
+    await asyncio.to_thread(eventually, lambda: cluster.served("web") == "43", within=10)
 
     larger = await cluster.deploy("apply", "web", hcl("web", memory=65), answer="43")
     assert larger["problem"] == []
@@ -139,7 +182,7 @@ async def test_a_version_that_never_becomes_healthy_is_told_and_what_nomad_took_
 
 
 async def test_what_nomad_refuses_is_said_before_anything_is_written(cluster: Cluster) -> None:
-    large = await cluster.deploy("apply", "large", hcl("large", memory=9_000_000), answer="42")
+    large = await cluster.deploy("apply", "large", hcl("large", memory=9_000_000), timeout_s=1, answer="42")
     assert large["problem"] == [
         "large fits no host, nothing was submitted. large: 1 without a place; 1 hosts looked at, memory on 1"
     ]
@@ -152,3 +195,18 @@ async def test_what_nomad_refuses_is_said_before_anything_is_written(cluster: Cl
         assert complaint in said
     assert {job["ID"] for job in cluster.nomad.get("/v1/jobs")}.isdisjoint({"large", "wrong"})
     assert cluster.nomad.get("/v1/vars?prefix=nomad/jobs/large") == []
+
+
+async def test_a_host_has_room_again_when_what_is_stopping_there_has_ended(cluster: Cluster) -> None:
+    (port,) = free_ports(1)
+    assert (await cluster.deploy("apply", "next", hcl("next"), answer="42"))["problem"] == []
+    await cluster.deploy("apply", "slow", slow_to_stop(port, memory=60), wait=False)
+    while [one["ClientStatus"] for one in cluster.nomad.get("/v1/job/slow/allocations")] != ["running"]:
+        await asyncio.to_thread(cluster.nomad.get, "/v1/jobs?index=1&wait=100ms")
+    await cluster.deploy("apply", "slow", slow_to_stop(port, memory=61), wait=False)
+
+    planned = await cluster.deploy("plan", "next", hcl("next", memory=65), answer="42")
+    assert planned["lines"][-1].startswith(
+        "No place: next: 1 without a place; 1 hosts looked at, network: port"
+    )
+    assert (await cluster.deploy("apply", "next", hcl("next", memory=65), answer="42"))["problem"] == []

@@ -21,6 +21,9 @@ from clusterkit.cluster.deploy.request import DeploymentError, DeploymentRequest
 from clusterkit.cluster.nomad import Job, Nomad
 from clusterkit.cluster.nomad_records import Allocation, Plan, Variable
 
+#: What is being stopped holds its ports and its memory so long (`shutdown_delay` and `kill_timeout` of jobs).
+STOPPING_SECONDS = 40.0
+
 Value = TypeVar("Value")
 
 
@@ -55,8 +58,7 @@ class Deployer:
         """Bring the job, where it differs or is dead, and wait until it is healthy."""
         intent = await self._look()
         if intent.submit and intent.plan.unplaced:
-            why = "; ".join(without_place(intent.plan))
-            raise DeploymentError(f"{self._request.job} fits no host, nothing was submitted. {why}")
+            await self._wait_for_room(intent)
         if intent.secrets:
             await self._bring_secrets(intent)
         evaluation = await self._submit(intent) if intent.submit else None
@@ -97,6 +99,14 @@ class Deployer:
             return job, await self._nomad.plan_job(job)  # which validates it first
         except AgentError as error:
             raise DeploymentError(f"{request.source}: {error}") from error
+
+    async def _wait_for_room(self, intent: _Intent) -> None:
+        seconds = min(STOPPING_SECONDS, self._request.timeout_s)
+        plan = await self._eventually(
+            lambda: self._nomad.plan_job(intent.job), lambda found: not found.unplaced, seconds
+        )
+        if why := "; ".join(without_place(plan or intent.plan)):
+            raise DeploymentError(f"{self._request.job} fits no host, nothing was submitted. {why}")
 
     async def _bring_secrets(self, intent: _Intent) -> None:
         before = lives(await self._allocations())
@@ -142,11 +152,14 @@ class Deployer:
         return reading is not None and is_healthy(reading.value)
 
     async def _eventually(
-        self, read: Callable[[], Awaitable[Value]], done: Callable[[Value], bool]
+        self,
+        read: Callable[[], Awaitable[Value]],
+        done: Callable[[Value], bool],
+        seconds: float | None = None,
     ) -> Value | None:
         """The first answer that is done, else the last one in time; None when there was none."""
         latest = None
-        end = self._clock.monotonic() + self._request.timeout_s
+        end = self._clock.monotonic() + (seconds or self._request.timeout_s)
         while True:
             try:
                 latest = await read()

@@ -79,7 +79,7 @@ async def test_a_plan_of_what_is_there_tells_nothing(cluster: FakeCluster) -> No
 
 async def test_a_job_that_fits_no_host_is_refused_before_anything_is_written(cluster: FakeCluster) -> None:
     cluster.fits_no_host = True
-    refused = await told(cluster, secrets={"answer": "42"})
+    refused = await told(cluster, timeout_s=0.1, secrets={"answer": "42"})
     assert refused["problem"] == [
         "web fits no host, nothing was submitted. web: 1 without a place; 1 hosts looked at, memory on 1"
     ]
