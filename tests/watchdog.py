@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def remove_labelled(mark: str) -> None:
 
 
 def _docker(*arguments: str) -> str:
-    argv: Sequence[str] = ("docker", *arguments)
+    argv = ["docker", *arguments]
     return subprocess.run(argv, check=False, timeout=DOCKER_S, stdout=subprocess.PIPE, text=True).stdout
 
 

@@ -5,13 +5,14 @@ The rows are those that Consul 1.22 and Nomad 1.10 answer with, less what nobody
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
+
+from tests.servers.threaded_server import serving_in_thread
 
 HOST = "here"
 ADDRESS = "127.0.0.1"
@@ -76,7 +77,6 @@ _NODE = {
     "Status": "ready",
     "SchedulingEligibility": "eligible",
     "Drain": False,
-    "Version": "1.10.5",
 }
 
 
@@ -105,8 +105,6 @@ def _allocation(job: str) -> dict[str, Any]:
         "NodeName": HOST,
         "ClientStatus": "running",
         "ClientDescription": "Tasks are running",
-        "DesiredStatus": "run",
-        "JobVersion": 0,
         "CreateIndex": 7,
         "TaskStates": {job: {"State": "running", "Failed": False, "Restarts": 0, "Events": []}},
     }
@@ -132,12 +130,5 @@ def fake_agents() -> Iterator[FakeAgents]:
             self.end_headers()
             self.wfile.write(content)
 
-    with ThreadingHTTPServer((ADDRESS, 0), Handler) as server:
-        state.url = f"http://{ADDRESS}:{server.server_address[1]}"
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
-        try:
-            yield state
-        finally:
-            server.shutdown()
-            serving.join()
+    with serving_in_thread(Handler) as state.url:
+        yield state

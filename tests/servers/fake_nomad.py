@@ -7,16 +7,17 @@ tests/data, with other ids and states.
 
 import json
 import re
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
+
+from tests.servers.threaded_server import serving_in_thread
 
 Answer = tuple[int, Any]
 NOT_FOUND: Answer = (404, "not found")
@@ -197,12 +198,5 @@ def fake_cluster() -> Iterator[FakeCluster]:
 
         do_GET = do_POST = do_PUT = do_DELETE = _serve
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        state.url = f"http://127.0.0.1:{server.server_address[1]}"
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
-        try:
-            yield state
-        finally:
-            server.shutdown()
-            serving.join()
+    with serving_in_thread(Handler) as state.url:
+        yield state

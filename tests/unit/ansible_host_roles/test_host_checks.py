@@ -4,9 +4,8 @@ import hashlib
 import os
 import re
 import subprocess
-import threading
 from collections.abc import Iterator
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 import yaml
 
 from tests.servers.free_ports import free_ports
+from tests.servers.threaded_server import serving_in_thread
 from tests.unit.ansible_host_roles.site import ROOT, Played, Site
 
 pytestmark = [
@@ -98,10 +98,8 @@ def host(site: Site) -> Iterator[Host]:
 @pytest.fixture
 def answering() -> Iterator[str]:
     """A URL that answers."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}/"
-        server.shutdown()
+    with serving_in_thread(SimpleHTTPRequestHandler) as url:
+        yield f"{url}/"
 
 
 @pytest.mark.req("PRV-25", "PRV-26", "PRV-27", "PRV-28")

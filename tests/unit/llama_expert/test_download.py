@@ -3,11 +3,10 @@
 import hashlib
 import re
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ import pytest
 from llama_expert.download import MAX_REDIRECTS, copy_file, download
 from llama_expert.gguf import MEBIBYTE
 from llama_expert.part_file import Checks, DownloadProgress, ModelFileError, NoSpaceError
+from tests.servers.threaded_server import serving_in_thread
 
 SIZE = 3 * MEBIBYTE
 
@@ -77,14 +77,9 @@ def handler_for(host: Host) -> type[BaseHTTPRequestHandler]:
 def host(make_gguf_bytes: Callable[..., bytes]) -> Iterator[Host]:
     base = make_gguf_bytes()
     given = Host(make_gguf_bytes(padding=SIZE - len(base)))
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler_for(given))
-    given.url = f"http://127.0.0.1:{server.server_port}/model.gguf"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield given
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving_in_thread(handler_for(given)) as url:
+        given.url = f"{url}/model.gguf"
+        yield given
 
 
 class Fetched(NamedTuple):
