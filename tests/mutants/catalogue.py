@@ -1,8 +1,11 @@
 """The mutants that the repository keeps, and what is wrong with an entry."""
 
 import ast
+import subprocess
+import sys
+import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +81,7 @@ def problems(root: Path) -> Iterator[str]:
             yield f"{where}: {problem}"
         if counts[tuple(mutant.entry().values())] > 1:
             yield f"{where}: the same entry stands twice"
+    yield from _undefined_names(root, mutants)
 
 
 def _problems(root: Path, mutant: Mutant, sentences: dict[str, str]) -> Iterator[str]:
@@ -106,6 +110,24 @@ def _syntax(text: str) -> Iterator[str]:
         ast.parse(text)
     except SyntaxError as error:
         yield f"the mutant does not parse: line {error.lineno}: {error.msg}"
+
+
+def _undefined_names(root: Path, mutants: Sequence[Mutant]) -> Iterator[str]:
+    """A slip is wrong in what it says, not in a name that nobody defined: any test sees that."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, mutant in enumerate(mutants):
+            file = root / mutant.file
+            if file.suffix == ".py" and file.is_file():
+                Path(folder, f"{number}.py").write_text(mutated(file.read_text(), mutant))
+        ruff = (str(Path(sys.prefix) / "bin/ruff"), "check", "--isolated", "--no-cache", "--quiet")
+        done = subprocess.run(
+            [*ruff, "--select=F821", "--output-format=concise", "."],
+            cwd=folder, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+    for line in done.stdout.splitlines():
+        name, _, problem = line.partition(".py:")
+        mutant = mutants[int(name)]
+        yield f"{mutant.place} ({mutant.row}): {mutant.file}:{problem}"
 
 
 def mutated(text: str, mutant: Mutant) -> str:

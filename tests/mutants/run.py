@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -61,9 +60,6 @@ def try_mutant(
     """Apply one mutant, run the row's tests until one fails, and take it back."""
     text = mutated((scratch.root / mutant.file).read_text(), mutant)
     with scratch.changed(mutant.file, text):
-        undefined = _undefined_names(scratch, mutant.file)
-        if undefined:
-            return Verdict(mutant, "bad", undefined)
         run = run_tests(
             scratch,
             tests,
@@ -152,17 +148,3 @@ def _not_green(run: RowRun) -> str:
     if run.skipped:
         return f"{run.skipped[0]} is skipped: a skipped test proves nothing"
     return "" if run.passed else "no test ran"
-
-
-def _undefined_names(scratch: Scratch, file: str) -> str:
-    """A slip is wrong in what it says, not in a name that nobody defined: any test sees that."""
-    if not file.endswith(".py"):
-        return ""
-    done = subprocess.run(
-        [
-            *(str(Path(sys.prefix) / "bin/ruff"), "check", "--isolated", "--no-cache", "--quiet"),
-            *("--select=F821", "--output-format=concise", file),
-        ],
-        cwd=scratch.root, capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
-    return done.stdout.strip()

@@ -113,6 +113,7 @@ def test_a_file_that_is_no_python_is_mutated_too(toy: Path) -> None:
         ({"row": "TOY-99"}, "there is no requirement TOY-99"),
         ({"row": "SUM-01"}, "belongs into tests/mutants/SUM.yaml"),
         ({"to": "return a +"}, "does not parse: line 5"),
+        ({"to": "return missing"}, "toy/sums.py:5:12: F821 Undefined name `missing`"),
     ],
 )
 def test_an_entry_that_cannot_be_tried_is_named(toy: Path, change: dict[str, str], problem: str) -> None:
@@ -135,15 +136,11 @@ def test_an_entry_of_another_shape_is_named(toy: Path) -> None:
     assert all("stands twice" in problem for problem in problems(toy))
 
 
-@pytest.mark.parametrize(
-    ("to", "reason"),
-    [("return undefined_name", "undefined_name"), ("return a + b\n\n\nraise ImportError", "E   ImportError")],
-)
-def test_a_mutant_that_breaks_everything_proves_nothing(toy: Path, to: str, reason: str) -> None:
-    plant(toy, {**ADD, "to": to})
+def test_a_mutant_that_breaks_everything_proves_nothing(toy: Path) -> None:
+    plant(toy, {**ADD, "to": "return a + b\n\n\nraise ImportError"})
     assert main([], toy) == 1
     assert verdicts(toy) == [("Adds two numbers", "bad")]
-    assert reason in note(toy)
+    assert "E   ImportError" in note(toy)
 
 
 @pytest.mark.parametrize(
