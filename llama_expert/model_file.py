@@ -32,20 +32,23 @@ def inspect_model(spec: ModelSpec, models_dir: Path, hashes: "VerifiedHashes") -
     path = find_model(spec, models_dir)
     if path is None:
         return FileFacts(reason=Reason.MISSING, detail=_where_expected(spec, models_dir))
+    version = ""
     try:
-        size = path.stat().st_size
+        state = path.stat()
+        version = f"{state.st_dev}-{state.st_ino}-{state.st_size}-{state.st_mtime_ns}"
         read_header(path)
         actual = hashes.sha256(path) if spec.sha256 else None
     except TruncatedGgufError as error:
-        return FileFacts(str(path), reason=Reason.TRUNCATED, detail=str(error))
+        return FileFacts(str(path), reason=Reason.TRUNCATED, detail=str(error), version=version)
     except GgufError as error:
-        return FileFacts(str(path), reason=Reason.NOT_A_MODEL, detail=str(error))
+        return FileFacts(str(path), reason=Reason.NOT_A_MODEL, detail=str(error), version=version)
     except OSError as error:
-        return FileFacts(str(path), reason=Reason.UNREADABLE, detail=f"{path}: {error.strerror}")
+        detail = f"{path}: {error.strerror}"
+        return FileFacts(str(path), reason=Reason.UNREADABLE, detail=detail, version=version)
     if actual != spec.sha256:
         detail = f"{path}: sha256 is {actual}, expected {spec.sha256}"
-        return FileFacts(str(path), reason=Reason.WRONG_HASH, detail=detail)
-    return FileFacts(str(path), size / MEBIBYTE)
+        return FileFacts(str(path), reason=Reason.WRONG_HASH, detail=detail, version=version)
+    return FileFacts(str(path), state.st_size / MEBIBYTE, version=version)
 
 
 def inspect_models(
