@@ -133,27 +133,19 @@ def choose_in_turn(
     pinned: Collection[str],
     pool_mb: int = 0,
 ) -> tuple[Assignment, ...]:
-    """As `choose`, for models that take turns in memory: each has to fit only beside the `pinned` experts'."""
+    """As `choose`, for models that take turns: each has to fit only beside those of `pinned` experts."""
     staying = [expert for expert in experts if expert.name in pinned]
     kept = {name: one for name, one in running.items() if name in pinned}
     chosen = {
         one.expert: one
         for one in choose(staying, facts, free_mb, failed=failed, running=kept, pool_mb=pool_mb)
     }
+    settled = dict(chosen)
     for expert in experts:
         if expert.name not in pinned:
             own = {name: one for name, one in running.items() if name == expert.name}
-            (chosen[expert.name],) = (
-                own.values()
-                if own and not _has_failed(own[expert.name], facts, failed)
-                else choose(
-                    [expert],
-                    facts,
-                    free_mb,
-                    failed=failed,
-                    running={name: chosen[name] for name in pinned if name in chosen},
-                    pool_mb=pool_mb,
-                )
+            (chosen[expert.name],) = choose(
+                [expert], facts, free_mb, failed=failed, running={**settled, **own}, pool_mb=pool_mb
             )
     return tuple(chosen[expert.name] for expert in experts)
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib.util
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def inspect_model(spec: ModelSpec, models_dir: Path, hashes: "VerifiedHashes") -
     version = ""
     try:
         state = path.stat()
-        version = f"{state.st_dev}-{state.st_ino}-{state.st_size}-{state.st_mtime_ns}"
+        version = _version(state)
         read_header(path)
         actual = hashes.sha256(path) if spec.sha256 else None
     except TruncatedGgufError as error:
@@ -51,11 +52,30 @@ def inspect_model(spec: ModelSpec, models_dir: Path, hashes: "VerifiedHashes") -
     return FileFacts(str(path), state.st_size / MEBIBYTE, version=version)
 
 
-def inspect_models(
-    specs: Iterable[ModelSpec], models_dir: Path, hashes: "VerifiedHashes"
-) -> dict[ModelSpec, FileFacts]:
-    """`inspect_model` for many, each once."""
-    return {spec: inspect_model(spec, models_dir, hashes) for spec in set(specs)}
+class ModelFiles:
+    """What is known of many models' files; each is read again only when it has changed."""
+
+    def __init__(self, models_dir: Path, hashes: "VerifiedHashes") -> None:
+        """Nothing is read yet."""
+        self._models_dir, self._hashes = models_dir, hashes
+        self._known: dict[ModelSpec, FileFacts] = {}
+
+    def inspect(self, specs: Iterable[ModelSpec]) -> dict[ModelSpec, FileFacts]:
+        """`inspect_model` for each of `specs`. Blocks."""
+        self._known = {spec: self._facts(spec) for spec in set(specs)}
+        return dict(self._known)
+
+    def _facts(self, spec: ModelSpec) -> FileFacts:
+        known, path = self._known.get(spec), find_model(spec, self._models_dir)
+        if known is not None and path is not None and known.path == str(path):
+            with contextlib.suppress(OSError):
+                if known.version == _version(path.stat()) and known.reason is not Reason.UNREADABLE:
+                    return known
+        return inspect_model(spec, self._models_dir, self._hashes)
+
+
+def _version(state: os.stat_result) -> str:
+    return f"{state.st_dev}-{state.st_ino}-{state.st_size}-{state.st_mtime_ns}"
 
 
 def sha256_of(path: Path) -> str:

@@ -78,9 +78,7 @@ def decide(
 class _Turn(Generic[K]):
     """One decision in the making."""
 
-    def __init__(
-        self, limits: Limits, residents: Sequence[Resident[K]], wished: set[K], now: float
-    ) -> None:
+    def __init__(self, limits: Limits, residents: Sequence[Resident[K]], wished: set[K], now: float) -> None:
         self._residents = {resident.key: resident for resident in residents}
         self._left = limits.budget_mb - sum(resident.needed_mb for resident in residents)
         pinned = sum(resident.needed_mb for resident in residents if _stays(resident))
