@@ -24,7 +24,7 @@ from clusterkit.telemetry.tracing import child_traceparent
 from llama_expert.control import BASE_PATH, expert_routes, unknown_expert
 from llama_expert.expert_state import ExpertState
 from llama_expert.model_servers import ModelServers
-from llama_expert.patience import ClientLeftError, PatientAnswer, admitted
+from llama_expert.patience import SILENT_SECONDS, ClientLeftError, PatientAnswer, admitted
 from llama_expert.server_process import ModelServer
 from llama_expert.waiting_line import ExpertNotReadyError
 
@@ -48,8 +48,10 @@ class ExpertProxy:
         key: str,
         metrics: Metrics,
         clock: Clock,
+        silent_seconds: float = SILENT_SECONDS,
     ) -> None:
-        """`key` is what the model servers ask for."""
+        """`key` is what the model servers ask for; a stream that waits is silent for so many seconds."""
+        self._silent_seconds = silent_seconds
         self._control, self._servers, self._pool, self._clock = control, servers, pool, clock
         self._authorization = b"Bearer " + key.encode()
         self._seconds = metrics.histogram(
@@ -65,7 +67,7 @@ class ExpertProxy:
         began = self._clock.monotonic()
         state = self._state(match["expert"])
         status = 500
-        answer = PatientAnswer(send)
+        answer = PatientAnswer(send, self._silent_seconds)
         try:
             status = await self._answer(state, match, scope, receive, answer)
         except ClientLeftError:

@@ -38,7 +38,7 @@ async def admitted(
         leaving = asyncio.ensure_future(_until_client_leaves(receive))
         streamed = _wants_stream(body)
         try:
-            while not await _one_of(acquiring, leaving):
+            while not await _one_of(answer.silent_seconds, acquiring, leaving):
                 if streamed:
                     await answer.comment(servers.state(expert).detail)
         except BaseException:
@@ -59,9 +59,9 @@ async def admitted(
 class PatientAnswer:
     """An answer that may begin with comments, as server-sent events have them, while its client waits."""
 
-    def __init__(self, send: Send) -> None:
-        """`send` is the client's."""
-        self._send = send
+    def __init__(self, send: Send, silent_seconds: float) -> None:
+        """`send` is the client's; so many seconds pass before the first comment and between comments."""
+        self._send, self.silent_seconds = send, silent_seconds
         self._began = False
         self._held: list[bytes] | None = None  #: an answer that is no stream, to be told inside of ours
 
@@ -95,8 +95,8 @@ async def _until_client_leaves(receive: Receive) -> None:
         pass
 
 
-async def _one_of(*tasks: "asyncio.Future[Any]") -> bool:
-    done, _ = await asyncio.wait(tasks, timeout=SILENT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+async def _one_of(seconds: float, *tasks: "asyncio.Future[Any]") -> bool:
+    done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     return bool(done)
 
 

@@ -51,11 +51,6 @@ def alive(pid: int) -> bool:
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-def go(bench: Bench, name: str) -> None:
-    """Let the slow model `name` get ready."""
-    (bench.folder / f"{name}.gguf.go").touch()
-
-
 async def test_the_old_model_answers_until_the_new_one_has_loaded_and_then_ends(
     bench: Bench, log: Log
 ) -> None:
@@ -68,7 +63,7 @@ async def test_the_old_model_answers_until_the_new_one_has_loaded_and_then_ends(
         async with request_to(servers, "main") as pid:
             assert pid == before
         assert servers.state("main").detail == "new is loading, old answers until then"
-        go(bench, "new")
+        bench.go("new")
         await log.until("expert_served", model="new")
         await gone(before)
         async with request_to(servers, "main") as pid:
@@ -217,7 +212,7 @@ async def test_a_request_waits_while_its_model_loads_and_one_that_leaves_holds_u
         await log.until("model_chosen")
         leaving.cancel()
         await asyncio.wait({leaving})
-        go(bench, "m")
+        bench.go("m")
         lease = await staying
         assert servers.state("main").waiting == 0
         lease.release()
@@ -319,6 +314,6 @@ async def test_what_did_not_load_is_tried_again_when_a_person_says_so(bench: Ben
     old, new = bench.model("old", "ok"), bench.model("new", "slow")
     async with bench.supervised(main=(new, old), load_timeout=1.5) as servers:
         await log.until("expert_served", model="old")
-        go(bench, "new")
+        bench.go("new")
         servers.load("main")
         await log.until("expert_served", model="new")

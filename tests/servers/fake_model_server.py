@@ -27,14 +27,17 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """A question."""
-        self.rfile.read(int(self.headers.get("content-length", "0")))
+        asked = json.loads(self.rfile.read(int(self.headers.get("content-length", "0"))))
         if self.behaviour == "fatal":
             os.kill(os.getpid(), signal.SIGKILL)
-        self._answer(500 if self.behaviour == "speechless" else 200)
+        self._answer(500 if self.behaviour == "speechless" else 200, streamed=asked.get("stream", False))
 
-    def _answer(self, status: int) -> None:
+    def _answer(self, status: int, *, streamed: bool = False) -> None:
         body = json.dumps({"pid": os.getpid(), "behaviour": self.behaviour}).encode()
         self.send_response(status)
+        if streamed:
+            self.send_header("content-type", "text/event-stream")
+            body = b"data: " + body + b"\n\n"
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)

@@ -75,6 +75,10 @@ class Bench:
         written.replace(self.folder / f"{name}.gguf")
         return ModelSpec(name=name, url="file:///x", filename=f"{name}.gguf", memory_mb=memory_mb)
 
+    def go(self, name: str) -> None:
+        """Let the slow model `name` get ready."""
+        (self.folder / f"{name}.gguf.go").touch()
+
     def facts(self, model: ModelSpec) -> FileFacts:
         path = self.folder / model.filename
         if not path.exists():
