@@ -71,6 +71,7 @@ async def test_the_old_model_answers_until_the_new_one_has_loaded_and_then_ends(
         assert (servers.state("main").model, servers.state("main").detail) == ("new", "")
 
 
+@pytest.mark.req("BEY-18")
 async def test_a_request_that_runs_on_the_old_model_is_not_cut(bench: Bench, log: Log) -> None:
     old = bench.model("old", "ok")
     async with bench.supervised(main=(old,)) as servers:
@@ -152,6 +153,7 @@ async def test_the_old_model_stays_when_its_file_is_replaced_by_a_broken_one(ben
         assert "upside down" in servers.state("main").detail
 
 
+@pytest.mark.req("BEY-18")
 async def test_a_model_that_leaves_the_list_is_followed_by_the_next(bench: Bench, log: Log) -> None:
     own, last = bench.model("own", "ok"), bench.model("last", "ok")
     async with bench.supervised(main=(own, last)) as servers:
