@@ -3,7 +3,8 @@
 Speaks the wire format itself: the official client library takes longer to load than the answer to come.
 """
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,7 +22,9 @@ from clusterkit.proxy.upstream import UpstreamPool
 from hearth.place import FrontDoor
 
 CONNECT_SECONDS = 5.0
+LOOK_SECONDS = 2.0  #: without an answer, before it is asked whether a model is loading
 PATH = "/v1/chat/completions"
+MODELS_PATH = "/v1/models"
 
 
 class AskError(HearthError):
@@ -35,18 +38,27 @@ def _in_silence(_: str) -> None:
 
 
 async def ask_gateway(
-    door: FrontDoor, text: str, *, model: str, timeout: float, echo: Callable[[str], None] = _in_silence
+    door: FrontDoor,
+    text: str,
+    *,
+    model: str,
+    timeout: float,
+    echo: Callable[[str], None] = _in_silence,
+    notice: Callable[[str], None] = _in_silence,
 ) -> str:
     """Ask and return the answer; `echo` is told each piece of it as it comes.
 
-    `timeout` is in seconds, between two signs of life. Raises `AskError` when there is no answer.
+    `notice` is told what is waited for when no answer begins because a model is loading. `timeout` is in
+    seconds, between two signs of life. Raises `AskError` when there is no answer.
     """
     pool = UpstreamPool(Deadlines(connect=CONNECT_SECONDS, first_byte=timeout, idle=timeout))
     pieces: list[str] = []
+    watching = asyncio.create_task(_watch_loading(pool, door, model, notice))
     try:
-        response = await pool.request(_request(door, text, model))
+        response = await pool.request(_question(door, text, model))
         try:
             async for piece in _pieces(response):
+                watching.cancel()
                 pieces.append(piece)
                 echo(piece)
         finally:
@@ -58,11 +70,41 @@ async def ask_gateway(
     except UpstreamError as error:
         raise AskError(f"{door.url}{PATH}: {error}") from error
     finally:
+        watching.cancel()
+        await asyncio.wait({watching})
         await pool.close()
     return "".join(pieces)
 
 
-def _request(door: FrontDoor, text: str, model: str) -> UpstreamRequest:
+async def _watch_loading(
+    pool: UpstreamPool, door: FrontDoor, model: str, notice: Callable[[str], None]
+) -> None:
+    """Until cancelled, tell what the model of that name, or the one that the agent thinks with, waits for."""
+    said: set[str] = set()
+    while True:
+        await asyncio.sleep(LOOK_SECONDS)
+        try:
+            response = await pool.request(_request(door, "GET", MODELS_PATH))
+            body = await response.read_all()
+        except UpstreamError:
+            return  # the question itself will tell what is wrong
+        listed = orjson.loads(body)["data"] if response.status == 200 else ()
+        waited = {one["detail"] for one in listed if one["id"] in (model, "auto") and _is_loading(one)}
+        for detail in waited - said:
+            notice(f"waiting: {detail}")
+        said |= waited
+
+
+def _is_loading(entry: Mapping[str, Any]) -> bool:
+    return entry.get("status") == "loading"
+
+
+def _question(door: FrontDoor, text: str, model: str) -> UpstreamRequest:
+    asked = {"model": model, "messages": [{"role": "user", "content": text}], "stream": True}
+    return _request(door, "POST", PATH, orjson.dumps(asked))
+
+
+def _request(door: FrontDoor, method: str, path: str, body: bytes = b"") -> UpstreamRequest:
     url = urlsplit(door.url)
     assert url.hostname is not None
     headers = [(b"content-type", b"application/json")]
@@ -71,10 +113,10 @@ def _request(door: FrontDoor, text: str, model: str) -> UpstreamRequest:
     return UpstreamRequest(
         host=url.hostname,
         port=url.port or 80,
-        method="POST",
-        target=f"{url.path}{PATH}".encode(),
+        method=method,
+        target=f"{url.path}{path}".encode(),
         headers=headers,
-        body=orjson.dumps({"model": model, "messages": [{"role": "user", "content": text}], "stream": True}),
+        body=body,
     )
 
 

@@ -106,3 +106,11 @@ class Place(Protocol):
     async def remove_model(self, name: str, *, expert: str) -> ModelChange:
         """Take a person's own model off `expert`'s list. Raises `OtherPlaceError`."""
         ...
+
+    async def load_model(self, expert: str) -> ModelChange:
+        """Have the model of `expert` in memory now, or as soon as it fits. Raises `OtherPlaceError`."""
+        ...
+
+    async def unload_model(self, expert: str) -> ModelChange:
+        """Have the model of `expert` leave memory when nothing runs on it. Raises `OtherPlaceError`."""
+        ...

@@ -2,11 +2,11 @@
 
 import asyncio
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from clusterkit.clock import SystemClock
 from clusterkit.cluster.open_registry import open_registry
-from clusterkit.config.catalogue import Catalogue, ExpertSpec, ModelSpec, load_catalogue
+from clusterkit.config.catalogue import Catalogue, ExpertSpec
 from clusterkit.config.environment import environment
 from clusterkit.config.settings import load_settings
 from clusterkit.config.suggest import suggest
@@ -21,13 +21,15 @@ from clusterkit.proxy.exchange import Deadlines
 from clusterkit.proxy.upstream import UpstreamPool
 from clusterkit.telemetry.logs import configure_logging
 from clusterkit.telemetry.metrics import Metrics
-from llama_expert.app import BASE_PATH, SERVICE, ExpertProxy, expert_app, expert_health, instances
-from llama_expert.choose import FileFacts
+from llama_expert.app import SERVICE, ExpertProxy, expert_app, expert_health, instances
+from llama_expert.control import BASE_PATH
 from llama_expert.engines.engine import ModelEngine, PythonEngine
 from llama_expert.engines.llama_server import LlamaServerEngine
-from llama_expert.memory import free_memory_mb
-from llama_expert.model_file import VerifiedHashes, inspect_models
-from llama_expert.model_servers import ModelServers, ServerOptions
+from llama_expert.kept_server import ServerOptions
+from llama_expert.lists import ListReader
+from llama_expert.memory import anonymous_memory_mb, free_memory_mb
+from llama_expert.model_file import ModelFiles, VerifiedHashes
+from llama_expert.model_servers import ModelServers
 from llama_expert.settings import LlamaExpertSettings
 
 ENGINE_KEY = "llama_engine"  #: the token file that holds what model servers ask of us
@@ -64,15 +66,15 @@ def experts_of(settings: LlamaExpertSettings, catalogue: Catalogue) -> tuple[Exp
 
 def make_model_servers(settings: LlamaExpertSettings, clock: SystemClock) -> ModelServers:
     """The servers for `settings`. Raises `HearthError` when the catalogue or a setting is wrong."""
-    catalogue = load_catalogue(settings.models_file, settings.own_models)
-    hashes = VerifiedHashes(settings.data_dir / "verified.json")
+    reader = ListReader(
+        settings.models_file, settings.own_models, lambda catalogue: experts_of(settings, catalogue)
+    )
+    files = ModelFiles(settings.models_folder, VerifiedHashes(settings.data_dir / "verified.json"))
 
-    def inspect(models: Sequence[ModelSpec]) -> Mapping[ModelSpec, FileFacts]:
-        return inspect_models(models, settings.models_folder, hashes)
-
-    def free_mb() -> int:
+    def free_mb(servers: Sequence[int]) -> int:
         measured = free_memory_mb() if settings.memory_mb is None else settings.memory_mb
-        return max(0, measured - settings.reserve_mb)
+        own = sum(map(anonymous_memory_mb, servers)) if settings.memory_mb is None else 0
+        return max(0, measured + own - settings.reserve_mb)
 
     ensure_token(settings.own_secrets_dir, ENGINE_KEY)
     options = ServerOptions(
@@ -82,11 +84,19 @@ def make_model_servers(settings: LlamaExpertSettings, clock: SystemClock) -> Mod
         threads=settings.threads,
         context=settings.context,
         load_timeout=settings.load_timeout_s,
+        wait_timeout=settings.wait_timeout_s,
+        drain_timeout=settings.drain_timeout_s,
         rpc_servers=settings.rpc_servers,
         rpc_memory_mb=settings.rpc_server_memory_mb * len(settings.rpc_servers),
     )
-    experts = experts_of(settings, catalogue)
-    return ModelServers(experts, inspect=inspect, free_mb=free_mb, options=options, clock=clock)
+    return ModelServers(
+        reader.read(),
+        read_lists=reader.read,
+        inspect=files.inspect,
+        free_mb=free_mb,
+        options=options,
+        clock=clock,
+    )
 
 
 async def serve_experts(settings: LlamaExpertSettings) -> None:

@@ -2,8 +2,6 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
 
 import structlog
 from fastapi import FastAPI
@@ -23,11 +21,14 @@ from clusterkit.proxy.forward import forward, upstream_failure
 from clusterkit.proxy.upstream import UpstreamPool
 from clusterkit.telemetry.metrics import Metrics, exemplar
 from clusterkit.telemetry.tracing import child_traceparent
-from llama_expert.model_servers import ExpertState, ModelServers
+from llama_expert.control import BASE_PATH, expert_routes, unknown_expert
+from llama_expert.expert_state import ExpertState
+from llama_expert.model_servers import ModelServers
+from llama_expert.patience import SILENT_SECONDS, ClientLeftError, PatientAnswer, admitted
 from llama_expert.server_process import ModelServer
+from llama_expert.waiting_line import ExpertNotReadyError
 
 SERVICE = "llama_expert"
-BASE_PATH = "/experts"
 RETRY_AFTER_SECONDS = 2.0  #: what a client is told while a model server is coming up
 #: The rest of the model server's paths (its slots, its props) are none of the callers' business.
 _PROXIED = re.compile(r"/experts/(?P<expert>[a-z][a-z0-9_-]*)(?P<path>/v1(?:/[a-z0-9_-]+)+)")
@@ -47,8 +48,10 @@ class ExpertProxy:
         key: str,
         metrics: Metrics,
         clock: Clock,
+        silent_seconds: float = SILENT_SECONDS,
     ) -> None:
-        """`key` is what the model servers ask for."""
+        """`key` is what the model servers ask for; a stream that waits is silent for so many seconds."""
+        self._silent_seconds = silent_seconds
         self._control, self._servers, self._pool, self._clock = control, servers, pool, clock
         self._authorization = b"Bearer " + key.encode()
         self._seconds = metrics.histogram(
@@ -64,11 +67,14 @@ class ExpertProxy:
         began = self._clock.monotonic()
         state = self._state(match["expert"])
         status = 500
+        answer = PatientAnswer(send, self._silent_seconds)
         try:
-            status = await self._answer(state, match, scope, receive, send)
+            status = await self._answer(state, match, scope, receive, answer)
+        except ClientLeftError:
+            status = CLIENT_LEFT
         except ApiError as error:
             status = error.status
-            await send_error(send, error)
+            await send_error(answer.send, error)
         finally:
             self._note(state, status, self._clock.monotonic() - began)
 
@@ -79,20 +85,24 @@ class ExpertProxy:
             return None
 
     async def _answer(
-        self, state: ExpertState | None, match: re.Match[str], scope: Scope, receive: Receive, send: Send
+        self,
+        state: ExpertState | None,
+        match: re.Match[str],
+        scope: Scope,
+        receive: Receive,
+        answer: PatientAnswer,
     ) -> int:
         if state is None:
-            served = ", ".join(one.expert for one in self._servers.states)
-            message = f"There is no expert {match['expert']!r} here (here are: {served})."
-            raise ApiError(message, status=404, code="unknown_expert")
-        if state.server is None:
-            raise _not_ready(state)
+            raise unknown_expert(self._servers, match["expert"])
         body = await read_body(scope, receive, MAX_BODY_BYTES)
         if body is None:
             return CLIENT_LEFT
-        request = self._request(state.server, match["path"], scope, body)
         try:
-            done = await forward(self._pool, request, receive, send)
+            async with admitted(self._servers, state.expert, receive, answer, body) as server:
+                request = self._request(server, match["path"], scope, body)
+                done = await forward(self._pool, request, receive, answer.send)
+        except ExpertNotReadyError as error:
+            raise _not_ready(str(error)) from error
         except UpstreamError as error:
             raise self._refusal(state, error) from error
         return CLIENT_LEFT if done.outcome == "client_left" else done.status
@@ -101,7 +111,7 @@ class ExpertProxy:
         # A model server that went away before it said anything is being restarted already.
         gone = isinstance(error, UpstreamBroken) and not error.started
         if gone or error.nothing_sent:
-            return _not_ready(self._servers.state(state.expert))
+            return _not_ready(f"The model server of {state.expert!r} ended; it is being restarted.")
         return upstream_failure(error)
 
     def _request(self, server: ModelServer, path: str, scope: Scope, body: bytes) -> UpstreamRequest:
@@ -128,18 +138,14 @@ class ExpertProxy:
 
 
 def expert_app(servers: ModelServers, metrics: Metrics) -> FastAPI:
-    """`/health`, `/metrics` and `GET /experts`."""
+    """`/health`, `/metrics` and everything under `/experts` that is not proxied."""
 
     async def health() -> Health:
         return expert_health(servers)
 
     app = control_app(SERVICE, health=health, metrics=metrics)
 
-    @app.get(BASE_PATH, tags=["experts"])
-    async def get_experts() -> dict[str, list[dict[str, Any]]]:
-        """Every expert served here: its active model, and why the models before it were refused."""
-        return {"experts": [expert_data(state) for state in servers.states]}
-
+    app.include_router(expert_routes(servers))
     return app
 
 
@@ -148,21 +154,6 @@ def expert_health(servers: ModelServers) -> Health:
     states = servers.states
     checks = tuple(Check(f"expert {state.expert}", state.ready, state.detail) for state in states)
     return Health(checks, {"models": {state.expert: state.model for state in states if state.ready}})
-
-
-def expert_data(state: ExpertState) -> dict[str, Any]:
-    """One expert as `GET /experts` shows it."""
-    server = state.server
-    return {
-        "expert": state.expert,
-        "state": state.state,
-        "model": state.model,
-        "pid": server.pid if server else None,
-        "port": server.port if server else None,
-        "restarts": state.restarts,
-        "detail": state.detail,
-        "refused": [asdict(refusal) for refusal in state.refused],
-    }
 
 
 def instances(servers: ModelServers, own_id: str, address: str, port: int) -> tuple[Instance, ...]:
@@ -183,16 +174,17 @@ def instances(servers: ModelServers, own_id: str, address: str, port: int) -> tu
 
 
 def _meta(state: ExpertState) -> Mapping[str, str]:
+    waits = {"waits": "true"} if state.waits else {}
     if state.spec is None or not state.ready:
-        return {}
+        return waits
     spec = state.spec
     meta = {"model": spec.name, "tools": str(spec.tools).lower(), "context": str(state.context)}
-    return meta if spec.package is None else {**meta, "built_in": "true"}
+    return {**meta, **waits} if spec.package is None else {**meta, **waits, "built_in": "true"}
 
 
-def _not_ready(state: ExpertState) -> ApiError:
+def _not_ready(message: str) -> ApiError:
     return ApiError(
-        f"The expert {state.expert!r} is not ready: {state.detail or 'its model server is being restarted'}.",
+        message,
         status=503,
         type="server_error",
         code="expert_not_ready",

@@ -1,8 +1,8 @@
 """Which model each expert gets on this machine. Pure: the facts come in, an assignment goes out."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from clusterkit.config.catalogue import ExpertSpec, ModelSpec
@@ -31,6 +31,7 @@ class FileFacts:
     size_mb: float = 0
     reason: Reason | None = None
     detail: str = ""
+    version: str = ""  #: another one when the file at `path` has changed
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,14 @@ class Assignment:
     needed_mb: int  #: 0 when another expert's server has the file loaded already
     refused: tuple[Refusal, ...]
     split: bool = False  #: too big for this machine alone; other hosts lend their memory
+    version: str = ""  #: of the file, see `FileFacts`
 
 
 @dataclass(frozen=True)
 class _Candidate:
     model: ModelSpec
     path: str
+    version: str
     cost: int
 
 
@@ -79,14 +82,14 @@ def choose(
 
     Experts that come to the same file share one server, so the second costs nothing. What the experts
     further down need at least is held back, so that none of them goes empty-handed for a larger model
-    above. `failed` maps paths that did not load to what was said. `running` maps experts to what they
-    have now, which they keep unless it failed. `free_mb` counts the memory of running servers as free.
-    `pool_mb` is what other hosts lend; one model at most is split over them.
+    above. `failed` maps paths to what was said when the file that is there now did not load. `running`
+    maps experts to what they have now, which they keep unless it failed. `free_mb` counts the memory of
+    running servers as free. `pool_mb` is what other hosts lend; one model at most is split over them.
     """
     kept = {
         name: assignment
         for name, assignment in running.items()
-        if assignment.model and assignment.path not in failed
+        if assignment.model and not _has_failed(assignment, facts, failed)
     }
     usable = {expert.name: _usable(expert, facts, failed) for expert in experts}
     loaded: set[str] = set()
@@ -111,16 +114,79 @@ def choose(
             loaded.add(taken.path)
             left -= cost
         refused = _refusals(expert, facts, failed, unfit, stop_at=taken.model if taken else None)
-        model, path = (taken.model, taken.path) if taken else (None, "")
-        assignments.append(Assignment(expert.name, model, path, cost, refused, split))
+        if taken is None:
+            assignments.append(Assignment(expert.name, None, "", cost, refused, split))
+        else:
+            assignments.append(
+                Assignment(expert.name, taken.model, taken.path, cost, refused, split, taken.version)
+            )
     return tuple(assignments)
+
+
+def choose_in_turn(
+    experts: Sequence[ExpertSpec],
+    facts: Mapping[ModelSpec, FileFacts],
+    free_mb: int,
+    *,
+    failed: Mapping[str, str],
+    running: Mapping[str, Assignment],
+    pinned: Collection[str],
+    pool_mb: int = 0,
+) -> tuple[Assignment, ...]:
+    """As `choose`, for models that take turns: each has to fit only beside those of `pinned` experts."""
+    staying = [expert for expert in experts if expert.name in pinned]
+    kept = {name: one for name, one in running.items() if name in pinned}
+    chosen = {
+        one.expert: one
+        for one in choose(staying, facts, free_mb, failed=failed, running=kept, pool_mb=pool_mb)
+    }
+    settled = dict(chosen)
+    for expert in experts:
+        if expert.name not in pinned:
+            own = {name: one for name, one in running.items() if name == expert.name}
+            (chosen[expert.name],) = choose(
+                [expert], facts, free_mb, failed=failed, running={**settled, **own}, pool_mb=pool_mb
+            )
+    return tuple(chosen[expert.name] for expert in experts)
+
+
+def held(
+    chosen: Sequence[Assignment], serving: Mapping[str, Assignment], experts: Sequence[ExpertSpec]
+) -> dict[str, Assignment]:
+    """What experts are to keep though `chosen` says otherwise, with the reasons; by name.
+
+    An expert goes down its list only when the model that serves it has left the list or makes room for
+    another: as long as its server works, it stays when the file behind it, or a newer one, cannot be used.
+    """
+    names = {expert.name: [model.name for model in expert.models] for expert in experts}
+    kept = {}
+    for assignment in chosen:
+        before = serving.get(assignment.expert)
+        if before is None or before.model is None or before.model.name not in names[assignment.expert]:
+            continue
+        listed = names[assignment.expert]
+        after = listed.index(assignment.model.name) if assignment.model else len(listed)
+        refusals = (one for one in assignment.refused if one.model == before.model.name)
+        refusal = next(refusals, None)
+        goes_down = after > listed.index(before.model.name)
+        if goes_down and refusal is not None and refusal.reason is not Reason.DOES_NOT_FIT:
+            kept[assignment.expert] = replace(before, refused=assignment.refused)
+    return kept
+
+
+def _has_failed(
+    assignment: Assignment, facts: Mapping[ModelSpec, FileFacts], failed: Mapping[str, str]
+) -> bool:
+    """Whether it is the very file of `assignment` that did not load, not one that took its place."""
+    versions = {fact.version for fact in facts.values() if fact.path == assignment.path}
+    return assignment.path in failed and (not versions or assignment.version in versions)
 
 
 def _usable(
     expert: ExpertSpec, facts: Mapping[ModelSpec, FileFacts], failed: Mapping[str, str]
 ) -> list[_Candidate]:
     return [
-        _Candidate(model, fact.path, needed_mb(model, fact))
+        _Candidate(model, fact.path, fact.version, needed_mb(model, fact))
         for model, fact in ((model, facts[model]) for model in expert.models)
         if fact.reason is None and fact.path not in failed
     ]

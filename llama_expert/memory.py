@@ -18,6 +18,18 @@ def free_memory_mb(root: Path = Path("/")) -> int:
     return max(0, min([available, *_control_groups(root)]))
 
 
+def anonymous_memory_mb(pid: int, root: Path = Path("/")) -> int:
+    """Memory in MB that becomes free when the process `pid` ends, 0 when there is none.
+
+    Pages of files, as of a model that is mapped, are cache and count as free already; see proc(5).
+    """
+    for line in _text(root / f"proc/{pid}/status").splitlines():
+        name, _, value = line.partition(":")
+        if name == "RssAnon":
+            return int(value.split()[0]) // KIBIBYTES_PER_MB
+    return 0
+
+
 def _meminfo(path: Path, key: str) -> int:
     for line in path.read_text(encoding="ascii").splitlines():
         name, _, value = line.partition(":")

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import importlib.util
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,27 +33,49 @@ def inspect_model(spec: ModelSpec, models_dir: Path, hashes: "VerifiedHashes") -
     path = find_model(spec, models_dir)
     if path is None:
         return FileFacts(reason=Reason.MISSING, detail=_where_expected(spec, models_dir))
+    version = ""
     try:
-        size = path.stat().st_size
+        state = path.stat()
+        version = _version(state)
         read_header(path)
         actual = hashes.sha256(path) if spec.sha256 else None
     except TruncatedGgufError as error:
-        return FileFacts(str(path), reason=Reason.TRUNCATED, detail=str(error))
+        return FileFacts(str(path), reason=Reason.TRUNCATED, detail=str(error), version=version)
     except GgufError as error:
-        return FileFacts(str(path), reason=Reason.NOT_A_MODEL, detail=str(error))
+        return FileFacts(str(path), reason=Reason.NOT_A_MODEL, detail=str(error), version=version)
     except OSError as error:
-        return FileFacts(str(path), reason=Reason.UNREADABLE, detail=f"{path}: {error.strerror}")
+        detail = f"{path}: {error.strerror}"
+        return FileFacts(str(path), reason=Reason.UNREADABLE, detail=detail, version=version)
     if actual != spec.sha256:
         detail = f"{path}: sha256 is {actual}, expected {spec.sha256}"
-        return FileFacts(str(path), reason=Reason.WRONG_HASH, detail=detail)
-    return FileFacts(str(path), size / MEBIBYTE)
+        return FileFacts(str(path), reason=Reason.WRONG_HASH, detail=detail, version=version)
+    return FileFacts(str(path), state.st_size / MEBIBYTE, version=version)
 
 
-def inspect_models(
-    specs: Iterable[ModelSpec], models_dir: Path, hashes: "VerifiedHashes"
-) -> dict[ModelSpec, FileFacts]:
-    """`inspect_model` for many, each once."""
-    return {spec: inspect_model(spec, models_dir, hashes) for spec in set(specs)}
+class ModelFiles:
+    """What is known of many models' files; each is read again only when it has changed."""
+
+    def __init__(self, models_dir: Path, hashes: "VerifiedHashes") -> None:
+        """Nothing is read yet."""
+        self._models_dir, self._hashes = models_dir, hashes
+        self._known: dict[ModelSpec, FileFacts] = {}
+
+    def inspect(self, specs: Iterable[ModelSpec]) -> dict[ModelSpec, FileFacts]:
+        """`inspect_model` for each of `specs`. Blocks."""
+        self._known = {spec: self._facts(spec) for spec in set(specs)}
+        return dict(self._known)
+
+    def _facts(self, spec: ModelSpec) -> FileFacts:
+        known, path = self._known.get(spec), find_model(spec, self._models_dir)
+        if known is not None and path is not None and known.path == str(path):
+            with contextlib.suppress(OSError):
+                if known.version == _version(path.stat()) and known.reason is not Reason.UNREADABLE:
+                    return known
+        return inspect_model(spec, self._models_dir, self._hashes)
+
+
+def _version(state: os.stat_result) -> str:
+    return f"{state.st_dev}-{state.st_ino}-{state.st_size}-{state.st_mtime_ns}"
 
 
 def sha256_of(path: Path) -> str:

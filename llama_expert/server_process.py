@@ -23,6 +23,9 @@ STOP_SECONDS = 3.0  #: between SIGTERM and SIGKILL
 DRAIN_SECONDS = 1.0  #: for what a dead server has still to say
 KEPT_LINES = 12  #: of its log, for the message when it does not load
 MAX_LINE_BYTES = 16 * 1024
+MAX_SHOWN = 200  #: characters of a refusal that are repeated
+#: The question whose answer proves that a server works. One token is enough, and costs little.
+PROOF = {"model": "proof", "messages": [{"role": "user", "content": "Say hello."}], "max_tokens": 1}
 
 log = structlog.get_logger()
 
@@ -51,7 +54,7 @@ class ModelServer:
 async def model_server(
     engine: ModelEngine, launch: Launch, *, environment: Mapping[str, str], load_timeout: float, clock: Clock
 ) -> AsyncIterator[ModelServer]:
-    """Start a model server and wait until its `/health` says that it is ready; end it on the way out.
+    """Start a model server and wait until it has proved to answer; end it on the way out.
 
     Raises `ModelDidNotLoadError`. The kernel kills the server when this process dies, however it dies.
     """
@@ -62,13 +65,14 @@ async def model_server(
         try:
             async with asyncio.timeout(load_timeout):
                 url = await _until_ready(engine, launch, process, output, clock)
+                if url is not None:
+                    await _prove(url, launch, process, output)
         except TimeoutError as error:
             problem = f"{launch.alias} was not ready after {load_timeout:g} s"
             raise ModelDidNotLoadError(output.after(problem)) from error
         if url is None:
             await asyncio.wait({reading}, timeout=DRAIN_SECONDS)
-            problem = f"{launch.alias}: the model server ended with status {process.returncode}"
-            raise ModelDidNotLoadError(output.after(problem))
+            raise ModelDidNotLoadError(output.after(f"{launch.alias}: the model server {_end_of(process)}"))
         parts = urlsplit(url)
         assert parts.hostname is not None
         assert parts.port is not None
@@ -90,7 +94,7 @@ async def _spawn(
     engine: ModelEngine, launch: Launch, environment: Mapping[str, str]
 ) -> asyncio.subprocess.Process:
     try:
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             *("setpriv", "--pdeathsig", "KILL", "--"),
             *engine.command(launch),
             env=engine.environment(environment),
@@ -102,6 +106,8 @@ async def _spawn(
     except OSError as error:
         problem = f"{launch.alias}: its server cannot be started: {error.filename or ''} {error.strerror}"
         raise ModelDidNotLoadError(problem) from error
+    log.info("model_server_started", model=launch.alias, pid=process.pid)
+    return process
 
 
 async def _until_ready(
@@ -115,6 +121,33 @@ async def _until_ready(
                 return url
             await clock.sleep(POLL_SECONDS)
     return None
+
+
+async def _prove(url: str, launch: Launch, process: asyncio.subprocess.Process, output: "_Output") -> None:
+    """Ask for one token: a model that loads may still have no chat template, or die of its first batch."""
+    key = await asyncio.to_thread(launch.key_file.read_text, encoding="ascii")
+    headers = {"authorization": f"Bearer {key.strip()}"}
+    # The load's own deadline is around this.
+    async with httpx.AsyncClient(timeout=None, trust_env=False, headers=headers) as client:
+        try:
+            answer = await client.post(f"{url}/v1/chat/completions", json=PROOF)
+        except httpx.TransportError as error:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(process.wait(), DRAIN_SECONDS)
+            problem = f"{launch.alias}: it loaded, but its server {_end_of(process)} at the first question"
+            raise ModelDidNotLoadError(output.after(problem)) from error
+    if answer.status_code != httpx.codes.OK:
+        problem = f"{launch.alias}: it loaded, but answered the first question with {answer.status_code}"
+        raise ModelDidNotLoadError(output.after(f"{problem}: {answer.text[:MAX_SHOWN]}"))
+
+
+def _end_of(process: asyncio.subprocess.Process) -> str:
+    status = process.returncode
+    if status is None:
+        return "closed the connection"
+    if status == -signal.SIGKILL:
+        return "was killed (signal 9), as happens when memory runs out"
+    return f"ended with status {status}"
 
 
 async def _is_ready(client: httpx.AsyncClient, url: str) -> bool:

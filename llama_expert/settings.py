@@ -56,6 +56,12 @@ class LlamaExpertSettings(ServiceSettings):
         description="Free main memory in MB; measured when not set. For tests and shared machines.",
     )
     load_timeout_s: float = Field(120.0, gt=0, description="Seconds that a model may take to load.")
+    wait_timeout_s: float = Field(
+        240.0, gt=0, description="Seconds that a request may wait for a model that loads, or for its turn."
+    )
+    drain_timeout_s: float = Field(
+        300.0, gt=0, description="Seconds that running requests get on a server that another has replaced."
+    )
 
     @field_validator("experts", "rpc_servers", mode="before")
     @classmethod

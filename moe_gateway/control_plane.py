@@ -43,7 +43,7 @@ def make_control_plane(view: ExpertView, metrics: Metrics, *, created: int) -> F
 
 
 def model_entry(table: RoutingTable, name: str, created: int) -> dict[str, Any]:
-    """A model as OpenAI's clients expect it, plus `status`, what serves it and why it may be down."""
+    """A model as OpenAI's clients expect it, plus `status`, what serves it and why it may be down or wait."""
     target = table.find(name)
     assert target is not None
     entry = {
@@ -54,7 +54,9 @@ def model_entry(table: RoutingTable, name: str, created: int) -> dict[str, Any]:
         "status": "ready" if target.ready else "down",
         "service": target.service,
     }
-    if not target.ready:
+    if target.loading:
+        entry |= {"status": "loading", "detail": target.detail}
+    elif not target.ready:
         entry["detail"] = target.detail
     elif target.backends[0].model:
         entry["serving"] = target.backends[0].model

@@ -62,4 +62,5 @@ def _backend(instance: Instance) -> Backend:
         healthy=instance.healthy,
         detail=instance.detail,
         model=instance.meta.get("model", ""),
+        waits=instance.meta.get("waits") == "true",
     )

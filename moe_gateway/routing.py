@@ -23,6 +23,7 @@ class Backend:
     healthy: bool = False
     detail: str = ""  #: why it is not healthy
     model: str = ""  #: the model file it serves at present, when it said so
+    waits: bool = False  #: whether it lets requests wait at present, because its model is loading
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,8 +42,23 @@ class Target:
         return self.healthy > 0
 
     @property
+    def candidates(self) -> tuple[Backend, ...]:
+        """The instances to send a request to: those that answer at once, else those where it only waits."""
+        healthy = self.backends[: self.healthy]
+        at_once = tuple(one for one in healthy if not one.waits)
+        return at_once or healthy or tuple(one for one in self.backends if one.waits)
+
+    @property
+    def loading(self) -> bool:
+        """Whether a request would have to wait for a model that loads."""
+        candidates = self.candidates
+        return bool(candidates) and candidates[0].waits
+
+    @property
     def detail(self) -> str:
-        """Why it is down, or ''."""
+        """Why it is down or a request has to wait, or ''."""
+        if self.loading:
+            return self.candidates[0].detail
         if self.ready:
             return ""
         return "; ".join(b.detail for b in self.backends if b.detail) or "no instance is running"
@@ -98,15 +114,15 @@ def _target(name: str, service: str, kind: Literal["agent", "expert"], backends:
 
 
 def route(table: RoutingTable, model: str) -> Target:
-    """The target for `model`, which has at least one healthy instance.
+    """The target for `model`, which has at least one instance to send a request to.
 
     Raises `ApiError`: 404 `model_not_found` naming the known models, or 503 with Retry-After when the
-    model is known but nothing healthy serves it.
+    model is known but nothing healthy serves it, nor will as soon as it has loaded.
     """
     target = table.find(model)
     if target is None:
         raise not_found(table, model)
-    if not target.ready:
+    if not target.candidates:
         raise ApiError(
             f"The model {model!r} is not available now: {target.detail}.",
             status=503,
@@ -130,9 +146,9 @@ def not_found(table: RoutingTable, model: str) -> ApiError:
 
 
 def in_turn(target: Target, turn: int) -> tuple[Backend, ...]:
-    """The healthy instances of `target` in the order to try them, beginning with another one each `turn`."""
-    healthy = target.backends[: target.healthy]
-    if len(healthy) < 2:
-        return healthy
-    first = turn % len(healthy)
-    return healthy[first:] + healthy[:first]
+    """The candidates of `target` in the order to try them, beginning with another one each `turn`."""
+    candidates = target.candidates
+    if len(candidates) < 2:
+        return candidates
+    first = turn % len(candidates)
+    return candidates[first:] + candidates[:first]

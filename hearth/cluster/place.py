@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from llama_expert.part_file import ProgressCallback
 
 _MODELS = "the experts' models are in group_vars/all/models.yaml, see `hearth status` for the active ones"
+_MEMORY = "each expert's job has its model in memory; use: nomad job stop JOB"
 
 
 class ClusterPlace:
@@ -70,6 +71,14 @@ class ClusterPlace:
     async def remove_model(self, name: str, *, expert: str) -> ModelChange:
         """See `Place.remove_model`."""
         raise _refusal("model remove", _MODELS)
+
+    async def load_model(self, expert: str) -> ModelChange:
+        """See `Place.load_model`."""
+        raise _refusal("model load", _MEMORY)
+
+    async def unload_model(self, expert: str) -> ModelChange:
+        """See `Place.unload_model`."""
+        raise _refusal("model unload", _MEMORY)
 
 
 def _refusal(command: str, instead: str) -> OtherPlaceError:

@@ -45,8 +45,14 @@ def ask(text: str, model: str, stream: bool, timeout: float, as_json: bool) -> N
 async def _ask(place: Place, text: str, model: str, timeout: float, *, streamed: bool) -> str:
     door = await place.front_door()
     if streamed:
-        return await asking.ask_gateway(door, text, model=model, timeout=timeout, echo=_print_piece)
-    return await asking.ask_gateway(door, text, model=model, timeout=timeout)
+        return await asking.ask_gateway(
+            door, text, model=model, timeout=timeout, echo=_print_piece, notice=_print_notice
+        )
+    return await asking.ask_gateway(door, text, model=model, timeout=timeout, notice=_print_notice)
+
+
+def _print_notice(text: str) -> None:
+    click.secho(text, dim=True, err=True)
 
 
 def _print_piece(piece: str) -> None:

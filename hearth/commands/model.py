@@ -1,4 +1,4 @@
-"""`hearth model list`, `hearth model add` and `hearth model remove`."""
+"""`hearth model list`, `add`, `remove`, `load` and `unload`."""
 
 import asyncio
 
@@ -51,6 +51,20 @@ def add(source: str, expert: str, sha256: str | None, name: str | None) -> None:
 def remove(name: str, expert: str) -> None:
     """Take your own model NAME, as `hearth model list` shows it, off an expert's list."""
     _tell(asyncio.run(choose_place().remove_model(name, expert=expert)))
+
+
+@model.command
+@click.argument("name")
+def load(name: str) -> None:
+    """Have the model of the expert NAME in memory now; what did not load before is tried again."""
+    _tell(asyncio.run(choose_place().load_model(name)))
+
+
+@model.command
+@click.argument("name")
+def unload(name: str) -> None:
+    """Free the memory that the model of the expert NAME takes, until it is asked for again."""
+    _tell(asyncio.run(choose_place().unload_model(name)))
 
 
 def _tell(change: ModelChange) -> None:

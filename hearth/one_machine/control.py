@@ -23,7 +23,7 @@ from hearth.one_machine.lock import holder
 from hearth.one_machine.state import MachineState
 from hearth.place import FrontDoor, NotRunningError
 
-ANSWER_SECONDS = 30.0  #: what the launcher gets to do what it is told; a restart waits for the old process
+ANSWER_SECONDS = 30.0  #: what the launcher gets to do what it is told
 STOP_SECONDS = 20.0  #: what everything together gets to stop before it is killed
 _POLL_SECONDS = 0.1
 
@@ -47,10 +47,6 @@ class Control:
     async def front_door(self) -> FrontDoor:
         """The gateway and its key. Raises `NotRunningError`, `HearthError` while it is not there."""
         return FrontDoor(**await self._call("GET", "/front_door"))
-
-    async def restart(self, service: str) -> None:
-        """Start a service anew with the settings of now. Raises `NotRunningError`, `HearthError`."""
-        await self._call("POST", f"/jobs/{service}/restart")
 
     async def stop(self) -> bool:
         """Stop everything; False when nothing ran. Returns when no process is left."""

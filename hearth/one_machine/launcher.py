@@ -69,16 +69,6 @@ def control(jobs: JobRunner, registry: Registry, layout: Layout, stop: asyncio.E
         key = await asyncio.to_thread(ensure_token, layout.home / "secrets", GATEWAY)
         return {"url": announced[0].url, "key": key}
 
-    @app.post("/jobs/{name}/restart")
-    async def restart(name: str) -> dict[str, str]:
-        """Stop a service and start it with the settings of now."""
-        specs = {spec.name: spec for spec in job_specs(layout, environment())}
-        if name not in specs:
-            raise ApiError(f"there is no service {name!r} (known: {', '.join(specs)})", status=404)
-        await jobs.stop(name)
-        await jobs.start(specs[name])
-        return {"restarted": name}
-
     @app.post("/shutdown", status_code=202)
     async def shutdown() -> dict[str, str]:
         """Begin to stop everything."""

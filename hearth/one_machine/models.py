@@ -9,6 +9,7 @@ from clusterkit.config.own_models import prepend_own_model, remove_own_model
 from clusterkit.config.settings import load_settings
 from clusterkit.errors import HearthError
 from hearth.one_machine.control import Control
+from hearth.one_machine.experts import ExpertsNotStartedError, command_experts
 from hearth.one_machine.layout import Layout
 from hearth.place import ModelChange, NotRunningError
 from hearth.tables import Cell, Report, Table, Tone
@@ -29,6 +30,12 @@ class NameTakenError(HearthError):
     """A shipped model of that expert has the name already."""
 
     code = "name_taken"
+
+
+class UnusableError(HearthError):
+    """An expert has no model that can be used."""
+
+    code = "no_usable_model"
 
 
 async def models_report(layout: Layout) -> Report:
@@ -109,7 +116,7 @@ async def add_first_choice(
     return ModelChange(
         changed=True,
         summary=f"{spec.name} ({spec.memory_mb} MB) is now the first choice of {expert!r}.",
-        next_step=await _apply(layout),
+        next_step=await _apply(layout, expert),
     )
 
 
@@ -135,14 +142,41 @@ async def remove_choice(layout: Layout, name: str, expert: str) -> ModelChange:
     return ModelChange(
         changed=True,
         summary=f"{name} is off the list of {expert!r}; its file stays in {layout.models_dir}.",
-        next_step=await _apply(layout),
+        next_step=await _apply(layout, expert),
     )
 
 
-async def _apply(layout: Layout) -> str:
-    """Have the model servers read the lists anew; returns what there is left to do for a person."""
+async def _apply(layout: Layout, expert: str) -> str:
+    """Have the model servers look at the lists; returns what there is left to do for a person."""
     try:
-        await Control(layout).restart("llama_expert")
+        await command_experts(layout, "/experts/refresh")
     except NotRunningError:
         return "Start Hearth to use it: hearth up"
-    return "The model servers are starting anew; see: hearth status"
+    except ExpertsNotStartedError:
+        return "The model servers are just starting, and notice it within half a minute; see: hearth status"
+    return f"{expert!r} changes over and goes on answering meanwhile; see: hearth status"
+
+
+async def load_model(layout: Layout, expert: str) -> ModelChange:
+    """See `Place.load_model`. Raises `HearthError`."""
+    _models_of(load_catalogue(layout.models_file, layout.own_models_file), expert)
+    state = await command_experts(layout, f"/experts/{expert}/load")
+    if state["model"] is None:
+        raise UnusableError(f"{expert!r}: {state['detail']}")
+    if state["state"] == "ready" and not state["next_model"]:
+        return ModelChange(changed=False, summary=f"{state['model']} is in memory already.")
+    loading = state["next_model"] or state["model"]
+    return ModelChange(changed=True, summary=f"{loading} is loading.", next_step="See: hearth status")
+
+
+async def unload_model(layout: Layout, expert: str) -> ModelChange:
+    """See `Place.unload_model`. Raises `HearthError`."""
+    _models_of(load_catalogue(layout.models_file, layout.own_models_file), expert)
+    unloading = await command_experts(layout, f"/experts/{expert}/unload")
+    others = ", ".join(unloading["shared_with"])
+    shared = f" So does that of {others}: it is the same." if others else ""
+    return ModelChange(
+        changed=True,
+        summary=f"The model of {expert!r} leaves memory when its last answer is finished.{shared}",
+        next_step=f"It is loaded again when it is asked for, or with: hearth model load {expert}",
+    )

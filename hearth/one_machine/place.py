@@ -74,3 +74,15 @@ class OneMachine:
         from hearth.one_machine.models import remove_choice
 
         return await remove_choice(self.layout, name, expert)
+
+    async def load_model(self, expert: str) -> ModelChange:
+        """See `Place.load_model`."""
+        from hearth.one_machine.models import load_model
+
+        return await load_model(self.layout, expert)
+
+    async def unload_model(self, expert: str) -> ModelChange:
+        """See `Place.unload_model`."""
+        from hearth.one_machine.models import unload_model
+
+        return await unload_model(self.layout, expert)

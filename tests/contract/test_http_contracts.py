@@ -27,7 +27,9 @@ from clusterkit.testing import FakeClock, ScriptedAnswer
 from llama_expert.app import expert_app
 from llama_expert.choose import FileFacts, Reason
 from llama_expert.engines.engine import PythonEngine
-from llama_expert.model_servers import ModelServers, ServerOptions
+from llama_expert.kept_server import ServerOptions
+from llama_expert.lists import Lists
+from llama_expert.model_servers import ModelServers
 from moe_gateway.settings import GatewaySettings
 from pipecatapp.settings import PipecatappSettings
 from tests.servers.agent import WORKFLOWS, running_agent
@@ -52,11 +54,14 @@ def idle_model_servers(folder: Path) -> ModelServers:
         threads=1,
         context=512,
         load_timeout=1,
+        wait_timeout=0.05,
     )
+    lists = Lists((ExpertSpec("main", (model,)),))
     return ModelServers(
-        [ExpertSpec("main", (model,))],
+        lists,
+        read_lists=lambda: lists,
         inspect=lambda models: dict.fromkeys(models, FileFacts(reason=Reason.MISSING, detail="not there")),
-        free_mb=lambda: 1000,
+        free_mb=lambda _: 1000,
         options=options,
         clock=FakeClock(),
     )

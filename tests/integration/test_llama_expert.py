@@ -137,13 +137,10 @@ async def test_it_answers_and_comes_back_after_its_model_server_was_killed(home:
         (before,) = (await client.get("/experts")).json()["experts"]
         os.kill(before["pid"], signal.SIGKILL)
         await running.logged("model_server_ended")
-        meanwhile = await client.post("/experts/main/v1/chat/completions", json=QUESTION)
-        assert meanwhile.status_code == 503
-        assert int(meanwhile.headers["retry-after"]) > 0
         assert (await client.get("/health")).status_code == 503
+        meanwhile = await client.post("/experts/main/v1/chat/completions", json=QUESTION)
+        assert meanwhile.status_code == 200
         await running.logged("model_ready")
-        again = await client.post("/experts/main/v1/chat/completions", json=QUESTION)
-        assert again.status_code == 200
         (after,) = (await client.get("/experts")).json()["experts"]
         assert after["restarts"] == 1
         assert after["pid"] != before["pid"]

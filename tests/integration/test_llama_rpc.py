@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from clusterkit.config.environment import environment
-from llama_expert.model_servers import MAX_FAILED_RESTARTS
+from llama_expert.kept_server import MAX_FAILED_RESTARTS
 from tests.integration.test_llama_expert import FALLBACK, QUESTION, Service, bundled_model, larger, service
 from tests.servers.free_ports import free_ports
 

@@ -35,7 +35,14 @@ class RunningGateway:
     stack: AsyncExitStack
 
     async def announce(
-        self, service: str, port: int, *, healthy: bool = True, detail: str = "", model: str = ""
+        self,
+        service: str,
+        port: int,
+        *,
+        healthy: bool = True,
+        detail: str = "",
+        model: str = "",
+        waits: bool = False,
     ) -> str:
         """Put an instance into the registry, under the paths an expert of that name has; gives its id."""
         number = len(await self.registry.instances())
@@ -47,7 +54,8 @@ class RunningGateway:
             base_path=f"/experts/{service.removeprefix(SERVICE_PREFIX)}",
         )
         await self.registry.register(instance, ttl=10)
-        await self.registry.heartbeat(instance.id, healthy=healthy, detail=detail, meta={"model": model})
+        meta = {"model": model, "waits": str(waits).lower()}
+        await self.registry.heartbeat(instance.id, healthy=healthy, detail=detail, meta=meta)
         await self.view.refresh()
         return instance.id
 

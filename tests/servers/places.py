@@ -4,15 +4,19 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from starlette.types import Receive, Scope, Send
+
 from clusterkit.clock import SystemClock
+from clusterkit.http.guard import service_guard
 from clusterkit.http.tokens import ensure_token
 from clusterkit.ports.jobs import JobSpec
 from clusterkit.ports.local_registry import LocalRegistry
 from clusterkit.ports.registry import Instance
+from clusterkit.telemetry.metrics import Metrics
 from clusterkit.testing import FakeJobs
 from hearth.cluster.place import ClusterPlace
 from hearth.one_machine.launcher import open_control_socket, serve_control
@@ -22,7 +26,12 @@ from hearth.one_machine.place import OneMachine
 from hearth.one_machine.services import SERVICES
 from hearth.place import Place
 from hearth.settings import HearthSettings
+from llama_expert.__main__ import make_model_servers
+from llama_expert.app import expert_app
+from llama_expert.model_servers import ModelServers
+from llama_expert.settings import LlamaExpertSettings
 from tests.servers.agents import RunningAgent, announce, run_job
+from tests.servers.asgi_server import serving
 from tests.servers.fake_agents import FakeAgents, fake_agents
 
 GATEWAY = "moe-gateway"
@@ -60,9 +69,30 @@ class StagedMachine:
     registry: LocalRegistry
     jobs: FakeJobs
 
+    told: list[str] = field(default_factory=list)  #: paths of what the model servers were told to do
+
     def restarts(self) -> Counter[str]:
         """How often each service was stopped and started anew."""
         return self.jobs.stopped
+
+    @asynccontextmanager
+    async def experts(self) -> AsyncIterator[ModelServers]:
+        """The service that runs the model servers; it starts none, and notes what it is told."""
+        settings = LlamaExpertSettings(
+            home=self.layout.home, models_file=self.layout.models_file, memory_mb=4000, reserve_mb=0
+        )
+        servers = make_model_servers(settings, SystemClock())
+        token = ensure_token(self.layout.home / "secrets", "llama_expert")
+        guarded = service_guard(expert_app(servers, Metrics()), token, paths=("/experts",))
+
+        async def noting(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                self.told.append(scope["path"])
+            await guarded(scope, receive, send)
+
+        async with serving(noting) as url:
+            await self.serve("expert-main", int(url.rsplit(":", 1)[-1]))
+            yield servers
 
     @property
     def key(self) -> str:

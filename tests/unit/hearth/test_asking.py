@@ -1,13 +1,18 @@
 """A question to a scripted gateway: answers, failures and interruptions."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from clusterkit.testing import ScriptedAnswer, ScriptedLlm, scripted_llm
 from hearth.asking import AskError, ask_gateway
 from hearth.place import FrontDoor
+from moe_gateway.settings import GatewaySettings
+from tests.servers.gateway import running_gateway
+from tests.servers.raw_upstream import Exchange, raw_upstream
 
 
 class Asking:
@@ -73,3 +78,29 @@ async def test_a_silent_gateway_is_given_up(asking: Asking) -> None:
 async def test_a_gateway_that_cannot_be_reached_is_named(asking: Asking) -> None:
     with pytest.raises(AskError, match=r"http://127\.0\.0\.1:9/v1"):
         await asking.ask()
+
+
+async def test_a_question_that_waits_for_a_model_says_so_and_is_answered(tmp_path: Path) -> None:
+    told = asyncio.Event()
+    notices: list[str] = []
+
+    async def loads_until_told(exchange: Exchange) -> None:
+        await told.wait()
+        await exchange.stream(
+            [b'data: {"choices":[{"delta":{"content":"Hello."}}]}\n\n', b"data: [DONE]\n\n"]
+        )
+
+    def notice(text: str) -> None:
+        notices.append(text)
+        told.set()
+
+    async with (
+        running_gateway(GatewaySettings(home=tmp_path)) as gateway,
+        raw_upstream(loads_until_told) as upstream,
+    ):
+        await gateway.announce(
+            "expert-main", upstream.port, healthy=False, detail="toy is starting", waits=True
+        )
+        door = FrontDoor(gateway.url, "")
+        answer = await ask_gateway(door, "hi", model="main", timeout=20, notice=notice)
+    assert (answer, notices) == ("Hello.", ["waiting: toy is starting"])

@@ -6,18 +6,22 @@ from pathlib import Path
 import pytest
 
 from clusterkit.config.own_models import OwnModelError
+from hearth.one_machine.experts import ExpertsError
+from hearth.one_machine.layout import find_layout
 from hearth.one_machine.models import NameTakenError, UnknownExpertError
+from hearth.one_machine.place import OneMachine
 from hearth.place import ModelChange
 from llama_expert.part_file import DownloadProgress
 from tests.servers.places import StagedMachine, staged_machine
 
 MakeGguf = Callable[..., Path]
+REFRESH = "/experts/refresh"
 SHIPPED = "smollm2-135m-instruct"  #: the last of every list
 
 
 @pytest.fixture
 async def machine(tmp_path: Path) -> AsyncIterator[StagedMachine]:
-    async with staged_machine(tmp_path / "hearth") as staged:
+    async with staged_machine(tmp_path / "hearth") as staged, staged.experts():
         yield staged
 
 
@@ -39,17 +43,18 @@ def listed(machine: StagedMachine) -> str:
     return machine.layout.own_models_file.read_text()
 
 
-async def test_a_new_model_restarts_the_model_servers_and_nothing_else(
+async def test_a_new_model_is_told_to_the_model_servers_and_nothing_is_restarted(
     machine: StagedMachine, make_gguf: MakeGguf
 ) -> None:
     change = await add(machine, make_gguf("own.gguf"))
     assert change.changed
     assert "own" in change.summary
     assert "hearth status" in change.next_step
-    assert machine.restarts() == {"llama_expert": 1}
+    assert machine.told == [REFRESH]
+    assert machine.restarts() == {}
 
 
-async def test_a_model_that_is_the_first_choice_already_changes_and_restarts_nothing(
+async def test_a_model_that_is_the_first_choice_already_changes_nothing(
     machine: StagedMachine, make_gguf: MakeGguf
 ) -> None:
     source = make_gguf("own.gguf")
@@ -59,7 +64,7 @@ async def test_a_model_that_is_the_first_choice_already_changes_and_restarts_not
     assert (again.changed, again.next_step) == (False, "")
     assert again.summary == "own is the first choice of 'main' already; nothing was changed."
     assert (listed(machine), (machine.layout.models_dir / "own.gguf").stat()) == before
-    assert machine.restarts() == {"llama_expert": 1}
+    assert machine.told == [REFRESH]
 
 
 async def test_a_file_that_has_changed_since_is_a_new_model(
@@ -67,7 +72,7 @@ async def test_a_file_that_has_changed_since_is_a_new_model(
 ) -> None:
     await add(machine, make_gguf("own.gguf"))
     assert (await add(machine, make_gguf("own.gguf", padding=64))).changed
-    assert machine.restarts() == {"llama_expert": 2}
+    assert machine.told == [REFRESH, REFRESH]
 
 
 async def test_a_copy_that_is_broken_is_brought_anew(machine: StagedMachine, make_gguf: MakeGguf) -> None:
@@ -103,7 +108,7 @@ async def test_a_name_of_a_shipped_model_is_refused_before_anything_is_fetched(
     with pytest.raises(NameTakenError, match=rf"'main' has a shipped model '{SHIPPED}'.*--name"):
         await add(machine, make_gguf("own.gguf"), name=SHIPPED)
     assert not machine.layout.models_dir.exists()
-    assert machine.restarts() == {}
+    assert machine.told == []
 
 
 @pytest.mark.parametrize("expert", ["nobody", ""])
@@ -116,22 +121,59 @@ async def test_an_expert_that_there_is_not_is_said_with_those_that_there_are(
         await machine.place.remove_model("own", expert=expert)
 
 
-async def test_removing_what_is_not_there_restarts_nothing(
+async def test_removing_what_is_not_there_changes_nothing(
     machine: StagedMachine, make_gguf: MakeGguf
 ) -> None:
     await add(machine, make_gguf("own.gguf"))
     with pytest.raises(OwnModelError, match=r"main has no own model 'other' \(own models: own\)"):
         await machine.place.remove_model("other", expert="main")
-    assert machine.restarts() == {"llama_expert": 1}
+    assert machine.told == [REFRESH]
     assert (await machine.place.remove_model("own", expert="main")).changed
-    assert machine.restarts() == {"llama_expert": 2}
+    assert machine.told == [REFRESH, REFRESH]
 
 
 async def test_the_list_says_what_is_here_and_what_is_in_use(
     machine: StagedMachine, make_gguf: MakeGguf
 ) -> None:
     await add(machine, make_gguf("own.gguf"))
-    await machine.serve("expert-main", 4000, model=SHIPPED)
+    (announced,) = await machine.registry.instances("expert-main")
+    await machine.registry.heartbeat(announced.id, healthy=True, detail="", meta={"model": SHIPPED})
     rows = [row for row in (await machine.place.models()).data if row["expert"] == "main"]
     assert (rows[0]["name"], rows[0]["present"], rows[0]["active"]) == ("own", True, False)
     assert (rows[-1]["name"], rows[-1]["present"], rows[-1]["active"]) == (SHIPPED, True, True)
+
+
+async def test_a_model_is_added_while_hearth_does_not_run(tmp_path: Path, make_gguf: MakeGguf) -> None:
+    place = OneMachine(find_layout(tmp_path / "elsewhere"))
+    change = await place.add_model(
+        str(make_gguf("own.gguf")), expert="main", sha256=None, name=None, progress=nobody_looks
+    )
+    assert change.next_step == "Start Hearth to use it: hearth up"
+
+
+async def test_model_servers_that_are_just_starting_read_the_lists_anyway(
+    tmp_path: Path, make_gguf: MakeGguf
+) -> None:
+    async with staged_machine(tmp_path / "hearth") as starting:
+        assert "just starting" in (await add(starting, make_gguf("own.gguf"))).next_step
+
+
+async def test_a_model_is_loaded_and_unloaded_by_the_name_of_its_expert(
+    machine: StagedMachine, make_gguf: MakeGguf
+) -> None:
+    await add(machine, make_gguf("own.gguf"))
+    assert (await machine.place.load_model("main")).summary == "own is loading."
+    unloading = await machine.place.unload_model("main")
+    assert "leaves memory" in unloading.summary
+    assert machine.told == [REFRESH, "/experts/main/load", "/experts/main/unload"]
+    for command in (machine.place.load_model, machine.place.unload_model):
+        with pytest.raises(UnknownExpertError, match="no expert 'nobody'"):
+            await command("nobody")
+
+
+async def test_lists_that_the_model_servers_cannot_read_are_said(
+    machine: StagedMachine, make_gguf: MakeGguf
+) -> None:
+    machine.layout.own_models_file.write_text('[memory]\nmodels = "sideways"\n')
+    with pytest.raises(ExpertsError, match=r"hearth.toml:2:1: memory.models - .*'together' or 'in_turn'"):
+        await add(machine, make_gguf("own.gguf"))

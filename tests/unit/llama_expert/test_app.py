@@ -11,7 +11,9 @@ from clusterkit.testing import FakeClock
 from llama_expert.app import ExpertProxy, expert_app, expert_health, instances
 from llama_expert.choose import FileFacts, Reason
 from llama_expert.engines.engine import PythonEngine
-from llama_expert.model_servers import ModelServers, ServerOptions
+from llama_expert.kept_server import ServerOptions
+from llama_expert.lists import Lists
+from llama_expert.model_servers import ModelServers
 
 CHAT = "/experts/main/v1/chat/completions"
 
@@ -20,10 +22,12 @@ CHAT = "/experts/main/v1/chat/completions"
 def servers(tmp_path_factory: pytest.TempPathFactory) -> ModelServers:
     """One that was never run: nothing is ready."""
     model = ModelSpec(name="m", url="file:///m", filename="m.gguf", memory_mb=1)
+    lists = Lists((ExpertSpec("main", (model,)), ExpertSpec("coding", (model,))))
     return ModelServers(
-        [ExpertSpec("main", (model,)), ExpertSpec("coding", (model,))],
+        lists,
+        read_lists=lambda: lists,
         inspect=lambda models: dict.fromkeys(models, FileFacts(reason=Reason.MISSING, detail="not there")),
-        free_mb=lambda: 1000,
+        free_mb=lambda _: 1000,
         options=ServerOptions(
             engine=PythonEngine("none"),
             environment={},
@@ -31,6 +35,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> ModelServers:
             threads=1,
             context=512,
             load_timeout=1,
+            wait_timeout=0.05,
         ),
         clock=FakeClock(),
     )

@@ -3,7 +3,7 @@
 import pytest
 
 from clusterkit.config.catalogue import ExpertSpec, ModelSpec
-from llama_expert.choose import Assignment, FileFacts, Reason, choose, needed_mb
+from llama_expert.choose import Assignment, FileFacts, Reason, choose, choose_in_turn, held, needed_mb
 
 
 def model(name: str, memory_mb: int) -> ModelSpec:
@@ -11,9 +11,10 @@ def model(name: str, memory_mb: int) -> ModelSpec:
 
 
 LARGE, MIDDLE, FALLBACK = model("large", 10200), model("middle", 5300), model("fallback", 300)
+PINNED = model("own", 4500)
 MAIN = ExpertSpec("main", (LARGE, MIDDLE, FALLBACK))
 CODING = ExpertSpec("coding", (LARGE, FALLBACK))
-WHOLE = {spec: FileFacts(f"/m/{spec.filename}", 50) for spec in (LARGE, MIDDLE, FALLBACK)}
+WHOLE = {spec: FileFacts(f"/m/{spec.filename}", 50) for spec in (LARGE, MIDDLE, FALLBACK, PINNED)}
 
 
 def chosen(
@@ -149,3 +150,52 @@ def test_only_one_model_is_split() -> None:
     assert [given[name].split for name in ("main", "coding")] == [True, False]
     refused = chosen(700, MAIN, pool_mb=1000)["main"].refused
     assert refused[0].detail == "needs 10200 MB, 700 MB free and 1000 MB lent"
+
+
+def in_turn(free_mb: int, *experts: ExpertSpec, pinned: tuple[str, ...] = ()) -> dict[str, str | None]:
+    given = choose_in_turn(experts, WHOLE, free_mb, failed={}, running={}, pinned=pinned)
+    return {one.expert: name_of(one) for one in given}
+
+
+def test_models_that_take_turns_have_to_fit_alone_only() -> None:
+    other = ExpertSpec("other", (MIDDLE, FALLBACK))
+    assert in_turn(10_200, MAIN, other) == {"main": "large", "other": "middle"}
+    assert name_of(chosen(10_200, MAIN, other)["main"]) == "middle"
+
+
+def test_models_that_take_turns_have_to_fit_beside_the_pinned_ones() -> None:
+    pinned = ExpertSpec("pinned", (PINNED,))
+    assert in_turn(10_400, MAIN, pinned, pinned=("pinned",)) == {"main": "middle", "pinned": "own"}
+    assert in_turn(9_400, MAIN, pinned, pinned=("pinned",)) == {"main": "fallback", "pinned": "own"}
+
+
+def serving(model: ModelSpec, version: str = "") -> dict[str, Assignment]:
+    return {"main": Assignment("main", model, WHOLE[model].path, 0, (), version=version)}
+
+
+def test_an_expert_keeps_what_serves_it_when_the_file_behind_it_is_broken_and_says_why() -> None:
+    broken = {LARGE: FileFacts("/m/large.gguf", 50, Reason.TRUNCATED, "cut short", "2")}
+    after = tuple(chosen(20_000, facts=broken).values())
+    kept = held(after, serving(LARGE, "1"), [MAIN])
+    assert name_of(kept["main"]) == "large"
+    assert [one.detail for one in kept["main"].refused] == ["cut short"]
+
+
+def test_an_expert_does_not_keep_what_makes_room_for_another_or_has_left_its_list() -> None:
+    assert held(tuple(chosen(6000).values()), serving(LARGE), [MAIN]) == {}
+    shorter = ExpertSpec("main", (MIDDLE, FALLBACK))
+    assert held(tuple(chosen(20_000, shorter).values()), serving(LARGE), [shorter]) == {}
+
+
+def test_a_better_model_is_not_held_up_by_the_one_that_serves() -> None:
+    assert held(tuple(chosen(20_000).values()), serving(MIDDLE), [MAIN]) == {}
+
+
+def test_the_failure_of_a_new_file_does_not_count_against_the_old_one_that_runs() -> None:
+    newer = {LARGE: FileFacts("/m/large.gguf", 50, version="2")}
+    failed = {"/m/large.gguf": "upside down"}
+    kept = chosen(20_000, facts=newer, failed=failed, running=serving(LARGE, "1"))["main"]
+    assert (name_of(kept), kept.version) == ("large", "1")
+    assert (
+        name_of(chosen(20_000, facts=newer, failed=failed, running=serving(LARGE, "2"))["main"]) == "middle"
+    )

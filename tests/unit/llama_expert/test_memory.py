@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llama_expert.memory import free_memory_mb
+from llama_expert.memory import anonymous_memory_mb, free_memory_mb
 
 MB = 1024 * 1024
 
@@ -61,3 +61,9 @@ def test_an_overfull_group_has_nothing_left(machine: Path) -> None:
 
 def test_this_machine_has_some() -> None:
     assert free_memory_mb() > 0
+
+
+def test_of_a_process_counts_what_becomes_free_when_it_ends(machine: Path) -> None:
+    write(machine, "proc/7/status", f"Name: server\nVmRSS: {900 * 1024} kB\nRssAnon:   {300 * 1024} kB\n")
+    assert anonymous_memory_mb(7, machine) == 300
+    assert anonymous_memory_mb(8, machine) == 0

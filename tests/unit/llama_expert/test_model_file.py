@@ -9,7 +9,7 @@ import pytest
 
 from clusterkit.config.catalogue import ModelSpec
 from llama_expert.choose import Reason
-from llama_expert.model_file import VerifiedHashes, find_model, inspect_model
+from llama_expert.model_file import ModelFiles, VerifiedHashes, find_model, inspect_model
 
 MakeGguf = Callable[..., Path]
 
@@ -91,3 +91,17 @@ def test_a_memory_of_hashes_that_cannot_be_written_is_no_reason_to_refuse_a_mode
     path.write_bytes(b"one")
     blocked = VerifiedHashes(path / "verified.json")  # below a file: no such folder can be made
     assert blocked.sha256(path) == hashlib.sha256(b"one").hexdigest()
+
+
+def test_a_file_is_inspected_again_only_when_it_has_changed(
+    make_gguf: MakeGguf, tmp_path: Path, hashes: VerifiedHashes
+) -> None:
+    files, wanted = ModelFiles(tmp_path, hashes), spec("model.gguf")
+    assert files.inspect([wanted])[wanted].reason is Reason.MISSING
+    make_gguf()
+    first = files.inspect([wanted])[wanted]
+    assert first.reason is None
+    assert files.inspect([wanted])[wanted] is first
+    make_gguf(padding=64)
+    second = files.inspect([wanted])[wanted]
+    assert second.version != first.version

@@ -116,3 +116,9 @@ async def test_unknown_paths_are_refused_in_the_same_shape(gateway: RunningGatew
     response = await gateway.client.get("/v1/nothing")
     assert response.status_code == 404
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_a_model_that_requests_have_to_wait_for_says_so(gateway: RunningGateway) -> None:
+    await gateway.announce("expert-main", 1, healthy=False, detail="toy is starting", waits=True)
+    entry = (await gateway.client.get("/v1/models/main")).json()
+    assert (entry["status"], entry["detail"]) == ("loading", "toy is starting")

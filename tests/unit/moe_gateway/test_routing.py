@@ -10,8 +10,10 @@ NAMING = Naming(
 )
 
 
-def backend(service: str, port: int = 1, *, healthy: bool = True, detail: str = "") -> Backend:
-    return Backend(service=service, host="127.0.0.1", port=port, healthy=healthy, detail=detail)
+def backend(
+    service: str, port: int = 1, *, healthy: bool = True, detail: str = "", waits: bool = False
+) -> Backend:
+    return Backend(service=service, host="127.0.0.1", port=port, healthy=healthy, detail=detail, waits=waits)
 
 
 def table(*backends: Backend, catalogued: tuple[str, ...] = ("main", "coding")) -> RoutingTable:
@@ -80,3 +82,17 @@ def test_instances_take_turns() -> None:
 def test_unhealthy_instances_are_never_tried() -> None:
     target = route(table(backend("expert-main", 1, healthy=False), backend("expert-main", 2)), "main")
     assert [[b.port for b in in_turn(target, turn)] for turn in range(3)] == [[2], [2], [2]]
+
+
+def test_where_a_model_is_loading_requests_are_sent_to_wait_rather_than_refused() -> None:
+    loading = backend("expert-main", 1, healthy=False, detail="toy is starting", waits=True)
+    broken = backend("expert-main", 2, healthy=False, detail="no model can be used")
+    target = route(table(broken, loading), "main")
+    assert [b.port for b in in_turn(target, 0)] == [1]
+    assert (target.ready, target.loading, target.detail) == (False, True, "toy is starting")
+
+
+def test_an_instance_that_answers_at_once_is_preferred_to_one_where_requests_wait() -> None:
+    target = route(table(backend("expert-main", 1, waits=True), backend("expert-main", 2)), "main")
+    assert [[b.port for b in in_turn(target, turn)] for turn in range(2)] == [[2], [2]]
+    assert not target.loading
