@@ -186,7 +186,7 @@ def _meta(state: ExpertState) -> Mapping[str, str]:
     if state.spec is None or not state.ready:
         return {}
     spec = state.spec
-    meta = {"model": spec.name, "tools": str(spec.tools).lower(), "context": str(state.context)}
+    meta = {"model": spec.name, "tools": spec.tools, "context": str(state.context)}
     return meta if spec.package is None else {**meta, "built_in": "true"}
 
 
