@@ -75,7 +75,7 @@ class ModelSpec(BaseModel):
         ToolMode,
         BeforeValidator(_tool_mode),
         Field(
-            description="How it calls tools: native (its model server reads its calls), repair (it writes them "
+            description="How it calls tools: native (its model server reads them), repair (it writes them "
             "as text, which is put right), schema (it decides under a schema), none (it is offered none)."
         ),
     ] = "native"

@@ -12,8 +12,11 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from clusterkit.config.suggest import suggest
+from clusterkit.http.headers import Headers
 from clusterkit.http.openai_wire import ApiError, ChatMessage, StreamOptions
 
+#: A client that wants the model server's own way with tools says so in this header.
+TOOLS_HEADER, NATIVE = b"x-hearth-tools", b"native"
 NO_PARAMETERS: Mapping[str, Any] = {"type": "object", "properties": {}}
 
 
@@ -27,7 +30,7 @@ class OfferedTool(BaseModel):
     parameters: dict[str, Any] | None = None
 
     @property
-    def schema(self) -> Mapping[str, Any]:
+    def arguments(self) -> Mapping[str, Any]:
         """The JSON schema of its arguments."""
         return self.parameters or NO_PARAMETERS
 
@@ -71,6 +74,18 @@ class ToolsAsked:
     def names(self) -> frozenset[str]:
         """The names that may be called."""
         return frozenset(tool.name for tool in self.tools)
+
+
+def wants_native_tools(headers: Headers) -> bool:
+    """Whether a request with `headers` is to reach the model server as it is.
+
+    Raises `ApiError` 400 for a value of the header that there is not.
+    """
+    value = next((value for name, value in headers if name == TOOLS_HEADER), None)
+    if value not in (None, NATIVE):
+        message = f"X-Hearth-Tools: {value.decode('latin-1')!r} is not known; the only value is 'native'."
+        raise ApiError(message, status=400, code="invalid_request", param="X-Hearth-Tools")
+    return value is not None
 
 
 def tools_asked(body: bytes) -> ToolsAsked | None:

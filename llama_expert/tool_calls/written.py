@@ -25,7 +25,7 @@ class _NotACall(Exception):
 
 
 def calls_in(text: str, names: Collection[str]) -> tuple[Call, ...]:
-    """The calls that the JSON `text` is; none when it is no JSON, or any part of it is not a call of `names`."""
+    """The calls that the JSON `text` is; none when it is no JSON, or a part is no call of `names`."""
     try:
         return tuple(_calls(parse(text), names))
     except (ValueError, RecursionError, _NotACall):
@@ -43,6 +43,14 @@ def parse(text: str) -> Any:
 def call_of(name: str, arguments: Mapping[str, Any]) -> Call:
     """A call with `arguments` written as JSON in ASCII, which no half of a surrogate pair can break."""
     return Call(name, json.dumps(arguments))
+
+
+def same_form(arguments: str) -> str:
+    """`arguments` written as `call_of` writes them, so that they can be compared; unchanged when no JSON."""
+    try:
+        return json.dumps(parse(arguments or "{}"))
+    except (ValueError, RecursionError):
+        return arguments
 
 
 def _refuse(constant: str) -> None:
