@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import uuid
 from collections.abc import Sequence
 
 from clusterkit.clock import SystemClock
@@ -107,7 +108,13 @@ async def serve_experts(settings: LlamaExpertSettings) -> None:
     pool = UpstreamPool(DEADLINES)
     key = ensure_token(settings.own_secrets_dir, ENGINE_KEY)
     proxy = ExpertProxy(
-        expert_app(servers, metrics), servers, pool=pool, key=key, metrics=metrics, clock=clock
+        expert_app(servers, metrics),
+        servers,
+        pool=pool,
+        key=key,
+        metrics=metrics,
+        clock=clock,
+        new_id=lambda: uuid.uuid4().hex,
     )
     guarded = service_guard(proxy, service_token(settings, SERVICE), paths=(BASE_PATH,))
 

@@ -1,7 +1,8 @@
 """The HTTP side: what every expert is doing, and the way through to its model server."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import structlog
 from fastapi import FastAPI
@@ -17,7 +18,7 @@ from clusterkit.http.openai_wire import CLIENT_LEFT, ApiError
 from clusterkit.http.request_body import MAX_BODY_BYTES, read_body
 from clusterkit.ports.registry import Instance
 from clusterkit.proxy.exchange import UpstreamBroken, UpstreamError, UpstreamRequest
-from clusterkit.proxy.forward import forward, upstream_failure
+from clusterkit.proxy.forward import Forwarded, forward, upstream_failure
 from clusterkit.proxy.upstream import UpstreamPool
 from clusterkit.telemetry.metrics import Metrics, exemplar
 from clusterkit.telemetry.tracing import child_traceparent
@@ -26,10 +27,13 @@ from llama_expert.expert_state import ExpertState
 from llama_expert.model_servers import ModelServers
 from llama_expert.patience import SILENT_SECONDS, ClientLeftError, PatientAnswer, admitted
 from llama_expert.server_process import ModelServer
+from llama_expert.tool_calls.layer import ToolCalls
+from llama_expert.tool_calls.offered import tools_asked, wants_native_tools
 from llama_expert.waiting_line import ExpertNotReadyError
 
 SERVICE = "llama_expert"
 RETRY_AFTER_SECONDS = 2.0  #: what a client is told while a model server is coming up
+CHAT_PATH = "/v1/chat/completions"
 #: The rest of the model server's paths (its slots, its props) are none of the callers' business.
 _PROXIED = re.compile(r"/experts/(?P<expert>[a-z][a-z0-9_-]*)(?P<path>/v1(?:/[a-z0-9_-]+)+)")
 
@@ -48,11 +52,16 @@ class ExpertProxy:
         key: str,
         metrics: Metrics,
         clock: Clock,
+        new_id: Callable[[], str],
         silent_seconds: float = SILENT_SECONDS,
     ) -> None:
-        """`key` is what the model servers ask for; a stream that waits is silent for so many seconds."""
+        """`key` is what the model servers ask for; `new_id` gives ids that are unique for ever.
+
+        A stream that waits is silent for `silent_seconds`.
+        """
         self._silent_seconds = silent_seconds
         self._control, self._servers, self._pool, self._clock = control, servers, pool, clock
+        self._new_id = new_id
         self._authorization = b"Bearer " + key.encode()
         self._seconds = metrics.histogram(
             "hearth_expert_request_seconds", "Time to serve a request to an expert.", ("expert", "status")
@@ -100,12 +109,34 @@ class ExpertProxy:
         try:
             async with admitted(self._servers, state.expert, receive, answer, body) as server:
                 request = self._request(server, match["path"], scope, body)
-                done = await forward(self._pool, request, receive, answer.send)
+                # The model may have become another one while the request waited.
+                now = self._state(state.expert) or state
+                done = await self._forward(now, request, scope, receive, answer.send)
         except ExpertNotReadyError as error:
             raise _not_ready(str(error)) from error
         except UpstreamError as error:
             raise self._refusal(state, error) from error
         return CLIENT_LEFT if done.outcome == "client_left" else done.status
+
+    async def _forward(
+        self, state: ExpertState, request: UpstreamRequest, scope: Scope, receive: Receive, send: Send
+    ) -> Forwarded:
+        mode = "native" if state.spec is None else state.spec.tools
+        asked = None
+        if (
+            mode in ("repair", "schema")
+            and request.target == CHAT_PATH.encode()
+            and b'"tools"' in request.body
+        ):
+            asked = None if wants_native_tools(scope["headers"]) else tools_asked(request.body)
+        if asked is None:
+            return await forward(self._pool, request, receive, send)
+
+        async def pass_on(body: bytes, answer: Send) -> Forwarded:
+            return await forward(self._pool, replace(request, body=body), receive, answer)
+
+        calls = ToolCalls(asked, state.context, pass_on, send, self._new_id)
+        return await (calls.repaired() if mode == "repair" else calls.decided())
 
     def _refusal(self, state: ExpertState, error: UpstreamError) -> ApiError:
         # A model server that went away before it said anything is being restarted already.
@@ -178,7 +209,7 @@ def _meta(state: ExpertState) -> Mapping[str, str]:
     if state.spec is None or not state.ready:
         return waits
     spec = state.spec
-    meta = {"model": spec.name, "tools": str(spec.tools).lower(), "context": str(state.context)}
+    meta = {"model": spec.name, "tools": spec.tools, "context": str(state.context)}
     return {**meta, **waits} if spec.package is None else {**meta, **waits, "built_in": "true"}
 
 

@@ -128,7 +128,7 @@ class DataPlane:
         # The client's key stays here; the upstream gets the token of its own service.
         passed = {b"content-type": b"application/json"}
         for name, value in scope["headers"]:
-            if name in (b"content-type", b"accept"):
+            if name in (b"content-type", b"accept", b"x-hearth-tools"):
                 passed[name] = value
         passed[b"authorization"] = self._authorization[target.kind]
         passed[b"traceparent"] = child_traceparent().encode()

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from clusterkit.config.suggest import closest, suggest
 from clusterkit.config.yaml_file import Location, YamlDocument, describe_problem, read_yaml
@@ -40,9 +40,19 @@ def _model_url(value: str) -> str:
     raise ValueError("must be an http(s):// address, file:///PATH or package:NAME")
 
 
+def _tool_mode(value: object) -> object:
+    # Until there were modes the field said whether tools were offered at all.
+    if isinstance(value, bool):
+        return "native" if value else "none"
+    return value
+
+
 BareFileName = Annotated[str, AfterValidator(_bare_file_name)]
 ModelUrl = Annotated[str, AfterValidator(_model_url)]
 ExpertName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,39}$")]
+#: How a model calls tools: as its model server reads them, as text that is put right, by a decision under a
+#: schema, or not at all.
+ToolMode = Literal["native", "repair", "schema", "none"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -61,7 +71,14 @@ class ModelSpec(BaseModel):
     ]
     sha256: Annotated[Sha256 | None, Field(description="Hash of the file, lower-case hex.")] = None
     context: Annotated[int | None, Field(ge=256, description="Context length in tokens.")] = None
-    tools: Annotated[bool, Field(description="Whether it is good enough to be offered tools.")] = True
+    tools: Annotated[
+        ToolMode,
+        BeforeValidator(_tool_mode),
+        Field(
+            description="How it calls tools: native (its model server reads them), repair (it writes them "
+            "as text, which is put right), schema (it decides under a schema), none (it is offered none)."
+        ),
+    ] = "native"
     repeat_penalty: Annotated[
         float, Field(ge=1, le=2, description="Sampling default against endless repetition; 1 is off.")
     ] = 1.0

@@ -25,7 +25,7 @@ def main_model(instances: Sequence[Instance], service: str) -> MainModel:
     return MainModel(
         name=expert.meta.get("model", ""),
         built_in=expert.meta.get("built_in") == "true",
-        tools=expert.meta.get("tools") == "true",
+        tools=expert.meta.get("tools", "none") != "none",
         context=int(context) if context.isdigit() else None,
     )
 

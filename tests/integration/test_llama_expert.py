@@ -8,11 +8,12 @@ import re
 import signal
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import openai
 import pytest
 import yaml
 
@@ -199,6 +200,71 @@ async def test_the_llama_cpp_python_engine_answers_streamed_and_not(home: Path) 
     deltas = [json.loads(event)["choices"][0]["delta"].get("content", "") for event in events[:-1]]
     assert "".join(deltas) == text
     assert text
+
+
+async def test_a_model_that_knows_nothing_of_tools_calls_one_that_must_be_called(
+    home: Path, mode: str
+) -> None:
+    light: Any = {
+        "type": "function",
+        "function": {
+            "name": "light",
+            "description": "Switches the light of a room.",
+            "parameters": {
+                "type": "object",
+                "properties": {"room": {"enum": ["kitchen", "hall"]}, "on": {"type": "boolean"}},
+                "required": ["room", "on"],
+            },
+        },
+    }
+    asked: Any = {
+        "model": "main",
+        "messages": [{"role": "user", "content": "Turn the light in the kitchen on."}],
+        "tools": [light],
+        "tool_choice": {"type": "function", "function": {"name": "light"}},
+        "temperature": 0,
+        "max_tokens": 200,
+    }
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(service(home, [{**FALLBACK, "tools": "schema"}]))
+        await running.healthy()
+        plain = await stack.enter_async_context(running.client())
+        client = openai.AsyncOpenAI(
+            base_url=f"{plain.base_url}/experts/main/v1",
+            api_key=plain.headers["authorization"].removeprefix("Bearer "),
+            max_retries=0,
+            timeout=60,
+        )
+        async with client:
+            answer = await client.chat.completions.create(**asked)
+            [call] = answer.choices[0].message.tool_calls or []
+            chunks = [one async for one in await client.chat.completions.create(**asked, stream=True)]
+            calls = [call for one in chunks for call in one.choices[0].delta.tool_calls or []]
+        told = await running.healthy_instance("expert-main")
+    given = json.loads(call.function.arguments)
+    assert (call.function.name, answer.choices[0].finish_reason) == ("light", "tool_calls")
+    assert given.keys() == {"room", "on"}
+    assert given["room"] in ("kitchen", "hall")
+    assert isinstance(given["on"], bool)
+    assert (
+        "".join(call.function.arguments or "" for call in calls if call.function) == call.function.arguments
+    )
+    assert not any(one.choices[0].delta.content for one in chunks)
+    assert told.meta["tools"] == "schema"
+
+
+@pytest.mark.parametrize(("header", "reason"), [({}, "tool_calls"), ({"X-Hearth-Tools": "native"}, "stop")])
+async def test_the_model_servers_own_way_with_tools_can_be_asked_for(
+    home: Path, header: Mapping[str, str], reason: str
+) -> None:
+    tool = {"type": "function", "function": {"name": "wave", "description": "Waves."}}
+    stopped = {**QUESTION, "tools": [tool], "tool_choice": "auto", "stop": [" "]}
+    wanted = stopped if header else {**stopped, "tool_choice": "required"}
+    async with service(home, [{**FALLBACK, "tools": "schema"}]) as running:
+        await running.healthy()
+        async with running.client() as client:
+            answer = await client.post("/experts/main/v1/chat/completions", json=wanted, headers=header)
+    assert answer.json()["choices"][0]["finish_reason"] == reason
 
 
 async def test_no_model_server_outlives_a_killed_service(home: Path) -> None:

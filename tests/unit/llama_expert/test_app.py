@@ -51,6 +51,7 @@ def client(servers: ModelServers) -> httpx.AsyncClient:
         key="k",
         metrics=metrics,
         clock=FakeClock(),
+        new_id=lambda: "1",
     )
     transport = httpx.ASGITransport(service_guard(proxy, "t", paths=("/experts",)))
     return httpx.AsyncClient(

@@ -65,6 +65,15 @@ async def test_the_upstream_gets_its_own_token_and_never_the_clients_key(gateway
         assert "cookie" not in seen.headers
 
 
+async def test_the_expert_is_told_how_the_client_wants_its_tools_called(gateway: RunningGateway) -> None:
+    upstream = await gateway.upstream("expert-main", ok)
+    await gateway.chat(ASK, **{"X-Hearth-Tools": "native"})
+    await gateway.chat(ASK)
+    asked, silent = upstream.requests
+    assert asked.headers["x-hearth-tools"] == "native"
+    assert "x-hearth-tools" not in silent.headers
+
+
 @pytest.mark.req("MON-12")
 async def test_one_trace_id_is_in_the_answer_the_log_the_metrics_and_the_next_service(
     gateway: RunningGateway,

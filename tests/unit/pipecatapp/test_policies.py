@@ -85,7 +85,7 @@ def make_agent(tmp_path: Path) -> MakeAgent:
 async def ask(agent: RunningAgent, *turns: ScriptedAnswer, text: str = "How many tiles?") -> Any:
     """Ask with a model that is good enough for tools; the run's result."""
     await agent.says(*turns)
-    await agent.announce_expert(model="big", tools="true")
+    await agent.announce_expert(model="big", tools="native")
     async with agent.agent.turns.run(Turn(text), principal=LAPTOP) as running:
         text = "".join([piece async for piece in running.pieces()])
         return text, running.result

@@ -148,7 +148,7 @@ async def test_a_question_that_needs_a_tool_goes_from_the_model_to_the_tool_and_
     make_agent: MakeAgent,
 ) -> None:
     async with make_agent() as agent:
-        await agent.announce_expert(model="big", tools="true")
+        await agent.announce_expert(model="big", tools="native")
         await agent.says(SUM, ANSWER, ScriptedAnswer(text="Nobody asked for this."))
         answer = await agent.ask(QUESTION)
         first, second = await requests(agent)
@@ -299,7 +299,7 @@ async def test_a_model_that_never_answers_is_stopped_at_the_bound_and_the_answer
     text = (WORKFLOWS / "default_agent_loop.yaml").read_text()
     file = text.replace("max_iterations: 6", f"max_iterations: {bound}")
     async with make_agent(file=file, workflow="default_agent_loop") as agent:
-        await agent.announce_expert(model="big", tools="true")
+        await agent.announce_expert(model="big", tools="native")
         await agent.says(SUM)
         answer = await agent.ask(QUESTION)
         assert len(await requests(agent)) == bound
@@ -316,7 +316,7 @@ async def test_a_final_answer_in_the_last_round_that_there_may_be_counts(make_ag
     text = (WORKFLOWS / "default_agent_loop.yaml").read_text()
     file = text.replace("max_iterations: 6", "max_iterations: 3")
     async with make_agent(file=file, workflow="default_agent_loop") as agent:
-        await agent.announce_expert(model="big", tools="true")
+        await agent.announce_expert(model="big", tools="native")
         await agent.says(SUM, SUM, ANSWER)
         assert said(await agent.ask(QUESTION)) == "That makes 83810205 tiles."
         assert [len(one["messages"]) for one in await requests(agent)] == [2, 4, 6]

@@ -162,6 +162,27 @@ def test_a_persons_own_models_come_first(catalogue_file: Path, tmp_path: Path) -
     assert names == ["mine", "large", "small"]
 
 
+@pytest.mark.parametrize(
+    ("written", "mode"),
+    [
+        *[(f"tools = '{mode}'\n", mode) for mode in ("native", "repair", "schema", "none")],
+        *[("tools = true\n", "native"), ("tools = false\n", "none"), ("", "native")],
+    ],
+)
+def test_a_model_says_how_it_calls_tools_and_an_older_file_whether(
+    catalogue_file: Path, tmp_path: Path, written: str, mode: str
+) -> None:
+    own = tmp_path / "hearth.toml"
+    own.write_text(f"[[experts.main]]\nname='a'\nurl='file:///a'\nfilename='a'\nmemory_mb=1\n{written}")
+    assert load_catalogue(catalogue_file, own).experts["main"].models[0].tools == mode
+
+
+def test_models_that_write_their_calls_as_text_are_shipped_with_a_schema_for_them() -> None:
+    coding = {model.name: model.tools for model in load_catalogue(SHIPPED).experts["coding"].models}
+    assert coding["qwen2.5-coder-1.5b-instruct"] == "schema"
+    assert coding["smollm2-135m-instruct"] == "none"
+
+
 def test_an_absent_file_of_own_models_is_no_error(catalogue_file: Path, tmp_path: Path) -> None:
     assert len(load_catalogue(catalogue_file, tmp_path / "hearth.toml").experts["main"].models) == 2
 
@@ -178,6 +199,11 @@ def test_an_absent_file_of_own_models_is_no_error(catalogue_file: Path, tmp_path
             "# mine\n[[experts.main]]\nname='a'\nurl='file:///a'\nfilename='a'\nmemory_mb=-1",
             6,
             "greater than 0",
+        ),
+        (
+            "[[experts.main]]\nname='a'\nurl='file:///a'\nfilename='a'\nmemory_mb=1\ntools='some'",
+            6,
+            "'native', 'repair', 'schema' or 'none'",
         ),
         ("[[experts.main]]\nname='large'\nurl='file:///a'\nfilename='a'\nmemory_mb=1", 2, "already taken"),
         ("[[experts.main]]\nnome='a'\nurl='file:///a'\nfilename='a'\nmemory_mb=1", 1, "missing key 'name'"),

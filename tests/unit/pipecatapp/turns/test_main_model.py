@@ -21,12 +21,19 @@ def conversation(*lengths: int) -> list[dict[str, str]]:
 
 
 def test_what_the_expert_announces_is_known() -> None:
-    found = main_model([expert(model="big", tools="true", context="8192")], MAIN)
+    found = main_model([expert(model="big", tools="native", context="8192")], MAIN)
     assert found == MainModel(name="big", tools=True, context=8192)
-    assert main_model([expert(model="small", tools="false", built_in="true")], MAIN).built_in
+    assert main_model([expert(model="small", tools="none", built_in="true")], MAIN).built_in
 
 
-@pytest.mark.parametrize("instances", [[], [expert(healthy=False, model="big", tools="true")]])
+@pytest.mark.parametrize(
+    ("mode", "offered"), [("native", True), ("repair", True), ("schema", True), ("none", False)]
+)
+def test_tools_are_offered_in_every_mode_but_none(mode: str, offered: bool) -> None:
+    assert main_model([expert(model="m", tools=mode)], MAIN).tools is offered
+
+
+@pytest.mark.parametrize("instances", [[], [expert(healthy=False, model="big", tools="native")]])
 def test_an_expert_that_is_away_is_offered_nothing(instances: list[Instance]) -> None:
     assert main_model(instances, MAIN) == MainModel()
 

@@ -30,7 +30,7 @@ ANSWER = ScriptedAnswer(text="That makes 42 tiles.")
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[RunningAgent]:
     async with running_agent(PipecatappSettings(home=tmp_path, workflows_dir=WORKFLOWS)) as running:
-        await running.announce_expert(model="big", tools="true")
+        await running.announce_expert(model="big", tools="native")
         yield running
 
 
