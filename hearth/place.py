@@ -12,7 +12,7 @@ from hearth.findings import Finding
 from hearth.tables import Report
 
 if TYPE_CHECKING:
-    from llama_expert.part_file import ProgressCallback
+    from clusterkit.fetch.part_file import ProgressCallback
 
 Writer = Callable[[str, str], None]  #: shows one line: who wrote it, and the line
 

@@ -19,6 +19,7 @@ from clusterkit.http.tokens import ensure_token, service_token
 from clusterkit.ports.registry import Instance
 from clusterkit.proxy.exchange import Deadlines
 from clusterkit.proxy.upstream import UpstreamPool
+from clusterkit.storage.hashes import VerifiedHashes
 from clusterkit.telemetry.logs import configure_logging
 from clusterkit.telemetry.metrics import Metrics
 from llama_expert.app import BASE_PATH, SERVICE, ExpertProxy, expert_app, expert_health, instances
@@ -26,7 +27,7 @@ from llama_expert.choose import FileFacts
 from llama_expert.engines.engine import ModelEngine, PythonEngine
 from llama_expert.engines.llama_server import LlamaServerEngine
 from llama_expert.memory import free_memory_mb
-from llama_expert.model_file import VerifiedHashes, inspect_models
+from llama_expert.model_file import inspect_models
 from llama_expert.model_servers import ModelServers, ServerOptions
 from llama_expert.settings import LlamaExpertSettings
 

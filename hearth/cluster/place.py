@@ -13,7 +13,7 @@ from hearth.settings import HearthSettings
 from hearth.tables import Report
 
 if TYPE_CHECKING:
-    from llama_expert.part_file import ProgressCallback
+    from clusterkit.fetch.part_file import ProgressCallback
 
 _MODELS = "the experts' models are in group_vars/all/models.yaml, see `hearth status` for the active ones"
 

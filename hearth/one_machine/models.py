@@ -8,6 +8,7 @@ from clusterkit.config.catalogue import Catalogue, ModelSpec, load_catalogue
 from clusterkit.config.own_models import prepend_own_model, remove_own_model
 from clusterkit.config.settings import load_settings
 from clusterkit.errors import HearthError
+from clusterkit.fetch.part_file import ProgressCallback
 from hearth.one_machine.control import Control
 from hearth.one_machine.layout import Layout
 from hearth.place import ModelChange, NotRunningError
@@ -15,7 +16,6 @@ from hearth.tables import Cell, Report, Table, Tone
 from llama_expert.add_model import add_model, is_in_place, requested_model
 from llama_expert.memory import free_memory_mb
 from llama_expert.model_file import find_model
-from llama_expert.part_file import ProgressCallback
 from llama_expert.settings import LlamaExpertSettings
 
 

@@ -11,7 +11,7 @@ from hearth.place import FrontDoor, ModelChange, PlaceState, Writer
 from hearth.tables import Report
 
 if TYPE_CHECKING:
-    from llama_expert.part_file import ProgressCallback
+    from clusterkit.fetch.part_file import ProgressCallback
 
 
 class OneMachine:

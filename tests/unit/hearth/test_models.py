@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from clusterkit.config.own_models import OwnModelError
+from clusterkit.fetch.part_file import DownloadProgress
 from hearth.one_machine.models import NameTakenError, UnknownExpertError
 from hearth.place import ModelChange
-from llama_expert.part_file import DownloadProgress
 from tests.servers.places import StagedMachine, staged_machine
 
 MakeGguf = Callable[..., Path]
@@ -54,11 +54,11 @@ async def test_a_model_that_is_the_first_choice_already_changes_and_restarts_not
 ) -> None:
     source = make_gguf("own.gguf")
     await add(machine, source)
-    before = listed(machine), (machine.layout.models_dir / "own.gguf").stat()
+    before = listed(machine), (machine.layout.models_dir / "own.gguf").stat().st_mtime_ns
     again = await add(machine, source)
     assert (again.changed, again.next_step) == (False, "")
     assert again.summary == "own is the first choice of 'main' already; nothing was changed."
-    assert (listed(machine), (machine.layout.models_dir / "own.gguf").stat()) == before
+    assert (listed(machine), (machine.layout.models_dir / "own.gguf").stat().st_mtime_ns) == before
     assert machine.restarts() == {"llama_expert": 1}
 
 
