@@ -103,6 +103,13 @@ class Place(Protocol):
         """
         ...
 
+    async def get_model(self, name: str, *, progress: "ProgressCallback") -> ModelChange:
+        """Bring a model of the catalogue, or a speech model, here. Raises `OtherPlaceError`."""
+        ...
+
     async def remove_model(self, name: str, *, expert: str) -> ModelChange:
-        """Take a person's own model off `expert`'s list. Raises `OtherPlaceError`."""
+        """Take a person's own model off `expert`'s list, or delete the file of a model of the catalogue.
+
+        Raises `OtherPlaceError`.
+        """
         ...

@@ -67,6 +67,10 @@ class ClusterPlace:
         """See `Place.add_model`."""
         raise _refusal("model add", _MODELS)
 
+    async def get_model(self, name: str, *, progress: "ProgressCallback") -> ModelChange:
+        """See `Place.get_model`."""
+        raise _refusal("model get", "the playbook brings what `models_wanted` names")
+
     async def remove_model(self, name: str, *, expert: str) -> ModelChange:
         """See `Place.remove_model`."""
         raise _refusal("model remove", _MODELS)

@@ -69,6 +69,12 @@ class OneMachine:
 
         return await add_first_choice(self.layout, source, expert, sha256, name, progress)
 
+    async def get_model(self, name: str, *, progress: "ProgressCallback") -> ModelChange:
+        """See `Place.get_model`."""
+        from hearth.one_machine.models import get_listed
+
+        return await get_listed(self.layout, name, progress)
+
     async def remove_model(self, name: str, *, expert: str) -> ModelChange:
         """See `Place.remove_model`."""
         from hearth.one_machine.models import remove_choice

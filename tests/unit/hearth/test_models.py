@@ -1,14 +1,27 @@
 """A person's own models on this machine: what changes something, and what leaves everything running."""
 
+import hashlib
+import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clusterkit.config.own_models import OwnModelError
 from clusterkit.fetch.part_file import DownloadProgress
-from hearth.one_machine.models import NameTakenError, UnknownExpertError
+from hearth.one_machine.layout import Layout
+from hearth.one_machine.models import (
+    ModelInUseError,
+    NameTakenError,
+    UnknownExpertError,
+    get_listed,
+    remove_choice,
+)
 from hearth.place import ModelChange
+from llama_expert.fetch import UnknownModelError
+from tests.catalogues import built_in_model, catalogue_of
 from tests.servers.places import StagedMachine, staged_machine
 
 MakeGguf = Callable[..., Path]
@@ -135,3 +148,83 @@ async def test_the_list_says_what_is_here_and_what_is_in_use(
     rows = [row for row in (await machine.place.models()).data if row["expert"] == "main"]
     assert (rows[0]["name"], rows[0]["present"], rows[0]["active"]) == ("own", True, False)
     assert (rows[-1]["name"], rows[-1]["present"], rows[-1]["active"]) == (SHIPPED, True, True)
+
+
+async def test_the_list_says_what_a_model_costs_whether_it_fits_and_whose_licence_it_has(
+    machine: StagedMachine,
+) -> None:
+    rows = {row["name"]: row for row in (await machine.place.models()).data if row["expert"] == "main"}
+    assert rows["qwen2.5-coder-1.5b-instruct"]["bytes"] == 1_117_320_768
+    assert rows["qwen2.5-coder-1.5b-instruct"]["licence"] == "Apache-2.0"
+    assert (rows[SHIPPED]["fits"], rows[SHIPPED]["verified"]) == (True, True)
+    assert not rows["lfm2-700m"]["verified"]
+
+
+async def test_what_ships_with_hearth_is_here_already_and_cannot_be_deleted(machine: StagedMachine) -> None:
+    change = await machine.place.get_model(SHIPPED, progress=nobody_looks)
+    assert (change.changed, change.summary) == (False, f"{SHIPPED} is here already, and whole.")
+    with pytest.raises(UnknownModelError, match="ships with Hearth"):
+        await machine.place.remove_model(SHIPPED, expert="main")
+    assert machine.restarts() == {}
+
+
+async def test_a_model_that_the_catalogue_does_not_have_is_said_with_a_guess(machine: StagedMachine) -> None:
+    with pytest.raises(UnknownModelError, match=r"no model 'qwen3.5-2' in the catalogue.*qwen3\.5-2b"):
+        await machine.place.get_model("qwen3.5-2", progress=nobody_looks)
+
+
+def with_catalogue(machine: StagedMachine, *entries: dict[str, Any]) -> Layout:
+    """The same machine with another catalogue."""
+    shared = machine.layout.home / "shared"
+    shared.mkdir(parents=True)
+    (shared / "models.yaml").write_text(json.dumps(catalogue_of({"main": entries})))  # JSON is YAML
+    return replace(machine.layout, shared=shared)
+
+
+def fetched_from(source: Path) -> dict[str, Any]:
+    return {"name": "fetched", "url": source.as_uri(), "filename": "here.gguf", "memory_mb": 300}
+
+
+async def test_a_listed_model_is_fetched_once_and_deleted_again(
+    machine: StagedMachine, make_gguf: MakeGguf
+) -> None:
+    source = make_gguf("there.gguf")
+    sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+    layout = with_catalogue(machine, {**fetched_from(source), "sha256": sha256}, built_in_model())
+    # An address that has gone: what is here must be enough.
+    here = layout.models_dir / "here.gguf"
+    here.parent.mkdir()
+    here.write_bytes(source.read_bytes())
+    source.unlink()
+    assert not (await get_listed(layout, "fetched", nobody_looks)).changed
+    assert machine.restarts() == {}
+    await machine.serve("expert-main", 4000, model="fetched")
+    removed = await remove_choice(layout, "fetched", "main")
+    assert removed.summary == "fetched is deleted; 1 MB are free again."
+    assert not here.exists()
+    assert machine.restarts() == {"llama_expert": 1}
+    with pytest.raises(UnknownModelError, match="is not on this machine"):
+        await remove_choice(layout, "fetched", "main")
+
+
+async def test_a_fetched_model_that_nobody_uses_is_deleted_without_a_restart(
+    machine: StagedMachine, make_gguf: MakeGguf
+) -> None:
+    layout = with_catalogue(machine, fetched_from(make_gguf("gone.gguf")), built_in_model())
+    layout.models_dir.mkdir()
+    make_gguf("hearth/models/here.gguf")
+    await machine.serve("expert-main", 4000, model=SHIPPED)
+    assert (await remove_choice(layout, "fetched", "main")).next_step == ""
+    assert machine.restarts() == {}
+
+
+async def test_the_only_model_of_an_expert_is_not_deleted_while_it_is_in_use(
+    machine: StagedMachine, make_gguf: MakeGguf
+) -> None:
+    layout = with_catalogue(machine, fetched_from(make_gguf("gone.gguf")))
+    layout.models_dir.mkdir()
+    file = make_gguf("hearth/models/here.gguf")
+    await machine.serve("expert-main", 4000, model="fetched")
+    with pytest.raises(ModelInUseError, match="fetched is in use by main, which has no other model here"):
+        await remove_choice(layout, "fetched", "main")
+    assert file.exists()
