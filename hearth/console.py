@@ -19,7 +19,7 @@ from hearth.place import NotRunningError
 from hearth.tables import Cell, Report, Table, Tone
 
 if TYPE_CHECKING:
-    from llama_expert.part_file import DownloadProgress, ProgressCallback
+    from clusterkit.fetch.part_file import DownloadProgress, ProgressCallback
 
 #: Columns of a table in a pipe or a file, where no terminal says how many there are: enough to fold nothing.
 _WIDTH_WITHOUT_TERMINAL = 100_000

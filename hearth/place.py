@@ -12,7 +12,7 @@ from hearth.findings import Finding
 from hearth.tables import Report
 
 if TYPE_CHECKING:
-    from llama_expert.part_file import ProgressCallback
+    from clusterkit.fetch.part_file import ProgressCallback
 
 Writer = Callable[[str, str], None]  #: shows one line: who wrote it, and the line
 
@@ -103,8 +103,15 @@ class Place(Protocol):
         """
         ...
 
+    async def get_model(self, name: str, *, progress: "ProgressCallback") -> ModelChange:
+        """Bring a model of the catalogue, or a speech model, here. Raises `OtherPlaceError`."""
+        ...
+
     async def remove_model(self, name: str, *, expert: str) -> ModelChange:
-        """Take a person's own model off `expert`'s list. Raises `OtherPlaceError`."""
+        """Take a person's own model off `expert`'s list, or delete the file of a model of the catalogue.
+
+        Raises `OtherPlaceError`.
+        """
         ...
 
     async def load_model(self, expert: str) -> ModelChange:

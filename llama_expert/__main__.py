@@ -20,6 +20,7 @@ from clusterkit.http.tokens import ensure_token, service_token
 from clusterkit.ports.registry import Instance
 from clusterkit.proxy.exchange import Deadlines
 from clusterkit.proxy.upstream import UpstreamPool
+from clusterkit.storage.hashes import VerifiedHashes
 from clusterkit.telemetry.logs import configure_logging
 from clusterkit.telemetry.metrics import Metrics
 from llama_expert.app import SERVICE, ExpertProxy, expert_app, expert_health, instances
@@ -29,7 +30,7 @@ from llama_expert.engines.llama_server import LlamaServerEngine
 from llama_expert.kept_server import ServerOptions
 from llama_expert.lists import ListReader
 from llama_expert.memory import anonymous_memory_mb, free_memory_mb
-from llama_expert.model_file import ModelFiles, VerifiedHashes
+from llama_expert.model_file import ModelFiles
 from llama_expert.model_servers import ModelServers
 from llama_expert.settings import LlamaExpertSettings
 

@@ -9,11 +9,12 @@ from pydantic import ValidationError
 
 from clusterkit.config.catalogue import ModelSpec
 from clusterkit.errors import HearthError
+from clusterkit.fetch.download import copy_file, download
+from clusterkit.fetch.part_file import ProgressCallback, check_file
+from clusterkit.storage.hashes import sha256_of
 from llama_expert.choose import FileFacts, needed_mb
-from llama_expert.download import copy_file, download
 from llama_expert.gguf import MEBIBYTE, GgufHeader, estimate_memory_mb
-from llama_expert.model_file import sha256_of
-from llama_expert.part_file import Checks, ProgressCallback, check_file
+from llama_expert.gguf_checks import gguf_checks
 
 #: `general.type` of GGUF files that are no language models of their own, such as adapters.
 MODEL_TYPES = (None, "model")
@@ -46,7 +47,7 @@ async def add_model(
     """Bring `source` (a path, or an http(s) address) into `models_dir` and describe it.
 
     `free_mb` is the machine's free memory, of which `reserve_mb` stays free; `context` is in tokens. The
-    list of `expert` is not touched: pass the result to `prepend_own_model`. Raises `ModelFileError`,
+    list of `expert` is not touched: pass the result to `prepend_own_model`. Raises `FetchError`,
     `ModelTooLargeError`, `InvalidModelError` (all `HearthError`); a refused file does not stay.
     """
     spec = requested_model(source, sha256=sha256, name=name)
@@ -61,7 +62,7 @@ async def add_model(
     def check_model(header: GgufHeader, path: Path) -> None:
         described.append(_describe(expert, spec, header, path, context, room))
 
-    checks = Checks(sha256, check_size, check_model)
+    checks = gguf_checks(spec.filename, sha256, size=check_size, model=check_model)
     if local is None:
         await download(source, destination, checks=checks, progress=progress)
     elif local == destination.absolute():

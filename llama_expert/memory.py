@@ -30,6 +30,11 @@ def anonymous_memory_mb(pid: int, root: Path = Path("/")) -> int:
     return 0
 
 
+def total_memory_mb(root: Path = Path("/")) -> int:
+    """Main memory of this machine in MB, whoever uses it; `root` as in `free_memory_mb`."""
+    return _meminfo(root / "proc/meminfo", "MemTotal") // KIBIBYTES_PER_MB
+
+
 def _meminfo(path: Path, key: str) -> int:
     for line in path.read_text(encoding="ascii").splitlines():
         name, _, value = line.partition(":")

@@ -7,7 +7,7 @@ import tomlkit
 from tomlkit.exceptions import ParseError
 from tomlkit.items import AoT
 
-from clusterkit.config.catalogue import ModelSpec
+from clusterkit.config.catalogue import ModelSpec, OwnModel
 from clusterkit.errors import ConfigFileError, HearthError
 from clusterkit.storage.files import write_whole
 
@@ -29,7 +29,8 @@ def prepend_own_model(path: Path, expert: str, spec: ModelSpec) -> None:
     experts = document.setdefault("experts", tomlkit.table(is_super_table=True))
     kept = [entry for entry in _entries(path, experts, expert) if entry.get("name") != spec.name]
     first = tomlkit.table()
-    first.update(spec.model_dump(exclude_none=True))
+    written = OwnModel(url=spec.url, **spec.model_dump(exclude={"sources", "licence"}))
+    first.update(written.model_dump(exclude_none=True))
     first.add(tomlkit.nl())
     experts[expert] = _array([first, *kept])
     _write(path, document)

@@ -13,7 +13,7 @@ from hearth.settings import HearthSettings
 from hearth.tables import Report
 
 if TYPE_CHECKING:
-    from llama_expert.part_file import ProgressCallback
+    from clusterkit.fetch.part_file import ProgressCallback
 
 _MODELS = "the experts' models are in group_vars/all/models.yaml, see `hearth status` for the active ones"
 _MEMORY = "each expert's job has its model in memory; use: nomad job stop JOB"
@@ -67,6 +67,10 @@ class ClusterPlace:
     ) -> ModelChange:
         """See `Place.add_model`."""
         raise _refusal("model add", _MODELS)
+
+    async def get_model(self, name: str, *, progress: "ProgressCallback") -> ModelChange:
+        """See `Place.get_model`."""
+        raise _refusal("model get", "the playbook brings what `models_wanted` names")
 
     async def remove_model(self, name: str, *, expert: str) -> ModelChange:
         """See `Place.remove_model`."""

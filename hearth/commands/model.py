@@ -1,4 +1,4 @@
-"""`hearth model list`, `add`, `remove`, `load` and `unload`."""
+"""`hearth model list`, `get`, `add`, `remove`, `load` and `unload`."""
 
 import asyncio
 
@@ -22,7 +22,7 @@ def list_models(as_json: bool) -> None:
 
     print_report(asyncio.run(choose_place().models()), as_json=as_json)
     if not as_json:
-        _hint("Add your own with: hearth model add PATH|URL")
+        _hint("Fetch one with: hearth model get NAME; add your own with: hearth model add PATH|URL")
 
 
 @model.command
@@ -47,9 +47,25 @@ def add(source: str, expert: str, sha256: str | None, name: str | None) -> None:
 
 @model.command
 @click.argument("name")
+@arguments.as_json
+def get(name: str, as_json: bool) -> None:
+    """Bring the model NAME, as `hearth model list` shows it, to this machine."""
+    from hearth.console import print_json, transfer
+
+    place = choose_place()
+    with transfer(name) as progress:
+        change = asyncio.run(place.get_model(name, progress=progress))
+    if as_json:
+        print_json({"name": name, "fetched": change.changed})
+    else:
+        _tell(change)
+
+
+@model.command
+@click.argument("name")
 @arguments.expert
 def remove(name: str, expert: str) -> None:
-    """Take your own model NAME, as `hearth model list` shows it, off an expert's list."""
+    """Take your own model NAME off an expert's list, or delete the file of a model that was fetched."""
     _tell(asyncio.run(choose_place().remove_model(name, expert=expert)))
 
 

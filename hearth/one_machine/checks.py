@@ -14,6 +14,7 @@ from clusterkit.config.catalogue import load_catalogue
 from clusterkit.config.settings import load_settings
 from clusterkit.errors import HearthError
 from clusterkit.ports.jobs import JobState
+from clusterkit.storage.hashes import VerifiedHashes
 from hearth.findings import Finding, Verdict, broken, good
 from hearth.one_machine.control import Control
 from hearth.one_machine.layout import Layout
@@ -22,7 +23,7 @@ from hearth.one_machine.startup import check_ports
 from hearth.questions import check_answers
 from llama_expert.choose import FileFacts, needed_mb
 from llama_expert.memory import free_memory_mb
-from llama_expert.model_file import VerifiedHashes, inspect_model
+from llama_expert.model_file import inspect_model
 from llama_expert.settings import LlamaExpertSettings
 from moe_gateway.settings import GatewaySettings
 from pipecatapp.settings import PipecatappSettings

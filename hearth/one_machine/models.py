@@ -4,19 +4,22 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from clusterkit.config.catalogue import Catalogue, ModelSpec, load_catalogue
+from clusterkit.config.catalogue import Catalogue, ExpertSpec, ModelSpec, load_catalogue
 from clusterkit.config.own_models import prepend_own_model, remove_own_model
 from clusterkit.config.settings import load_settings
 from clusterkit.errors import HearthError
+from clusterkit.fetch.part_file import ProgressCallback
 from hearth.one_machine.control import Control
 from hearth.one_machine.experts import ExpertsNotStartedError, command_experts
 from hearth.one_machine.layout import Layout
 from hearth.place import ModelChange, NotRunningError
 from hearth.tables import Cell, Report, Table, Tone
 from llama_expert.add_model import add_model, is_in_place, requested_model
-from llama_expert.memory import free_memory_mb
+from llama_expert.choose import FileFacts, needed_mb
+from llama_expert.fetch import UnknownModelError, fetch_named
+from llama_expert.gguf import MEBIBYTE
+from llama_expert.memory import free_memory_mb, total_memory_mb
 from llama_expert.model_file import find_model
-from llama_expert.part_file import ProgressCallback
 from llama_expert.settings import LlamaExpertSettings
 
 
@@ -32,6 +35,12 @@ class NameTakenError(HearthError):
     code = "name_taken"
 
 
+class ModelInUseError(HearthError):
+    """An expert uses the model and has no other one on this machine."""
+
+    code = "model_in_use"
+
+
 class UnusableError(HearthError):
     """An expert has no model that can be used."""
 
@@ -41,7 +50,10 @@ class UnusableError(HearthError):
 async def models_report(layout: Layout) -> Report:
     """Every expert's models in order of preference. Raises `ConfigFileError`."""
     catalogue = load_catalogue(layout.models_file, layout.own_models_file)
-    rows = list(_rows(layout, catalogue, await _active(layout)))
+    settings = load_settings(LlamaExpertSettings)
+    room = (settings.memory_mb or total_memory_mb()) - settings.reserve_mb
+    active = await _active(layout)
+    rows = await asyncio.to_thread(lambda: list(_rows(layout, catalogue, active, room)))
     return Report(data=rows, tables=(models_table(rows),))
 
 
@@ -53,15 +65,23 @@ async def _active(layout: Layout) -> Mapping[str, str]:
     return {one.service: one.meta.get("model", "") for one in state.of("llama_expert")}
 
 
-def _rows(layout: Layout, catalogue: Catalogue, active: Mapping[str, str]) -> Iterable[dict[str, Any]]:
+def _rows(
+    layout: Layout, catalogue: Catalogue, active: Mapping[str, str], room: int
+) -> Iterable[dict[str, Any]]:
     for name, expert in catalogue.experts.items():
         for model in expert.models:
+            found = find_model(model, layout.models_dir)
+            size = model.bytes if found is None else found.stat().st_size
             yield {
                 "expert": name,
                 "name": model.name,
                 "memory_mb": model.memory_mb,
-                "present": find_model(model, layout.models_dir) is not None,
+                "bytes": size,
+                "fits": needed_mb(model, FileFacts(size_mb=(size or 0) / MEBIBYTE)) <= room,
+                "present": found is not None,
                 "active": active.get(expert.service_name) == model.name,
+                "licence": model.licence,
+                "verified": model.sha256 is not None,
                 "url": model.url,
             }
 
@@ -76,13 +96,30 @@ def models_table(rows: Iterable[Mapping[str, Any]]) -> Table:
                 row["expert"] if row["expert"] != before else "",
                 row["name"],
                 f"{row['memory_mb']} MB",
+                f"{-(-row['bytes'] // MEBIBYTE)} MB" if row["bytes"] else "-",
+                "yes" if row["fits"] else Cell("no", Tone.FAINT),
                 Cell("yes", Tone.GOOD) if row["present"] else Cell("no", Tone.FAINT),
                 Cell("●", Tone.GOOD) if row["active"] else "",
             )
         )
         before = row["expert"]
-    headings = ("expert", "model", "memory", "on this machine", "in use")
+    headings = ("expert", "model", "memory", "disk", "fits", "on this machine", "in use")
     return Table("", headings, shown, prose=frozenset({"on this machine", "in use"}))
+
+
+async def get_listed(layout: Layout, name: str, progress: ProgressCallback) -> ModelChange:
+    """See `Place.get_model`; what is here and whole is not fetched again. Raises `HearthError`."""
+    catalogue = load_catalogue(layout.models_file)
+    if not await fetch_named(catalogue, layout.models_dir, name, progress):
+        return ModelChange(changed=False, summary=f"{name} is here already, and whole.")
+    users = [expert.name for expert in catalogue.experts.values() if _lists(expert, name)]
+    purpose = f" for {', '.join(users)}" if users else ""
+    next_step = await _apply(layout) if users else ""
+    return ModelChange(changed=True, summary=f"{name} is here{purpose}.", next_step=next_step)
+
+
+def _lists(expert: ExpertSpec, name: str) -> bool:
+    return any(model.name == name for model in expert.models)
 
 
 async def add_first_choice(
@@ -116,7 +153,7 @@ async def add_first_choice(
     return ModelChange(
         changed=True,
         summary=f"{spec.name} ({spec.memory_mb} MB) is now the first choice of {expert!r}.",
-        next_step=await _apply(layout, expert),
+        next_step=await _apply(layout),
     )
 
 
@@ -136,17 +173,51 @@ def _models_of(catalogue: Catalogue, expert: str) -> tuple[ModelSpec, ...]:
 
 
 async def remove_choice(layout: Layout, name: str, expert: str) -> ModelChange:
-    """See `Place.remove_model`; its file stays. Raises `HearthError`."""
-    _models_of(load_catalogue(layout.models_file, layout.own_models_file), expert)
-    remove_own_model(layout.own_models_file, expert, name)
+    """See `Place.remove_model`; the file of an own model stays. Raises `HearthError`."""
+    catalogue = load_catalogue(layout.models_file, layout.own_models_file)
+    own = [model.name for model in _models_of(catalogue, expert) if model.licence is None]
+    if name in own or name not in catalogue.models:
+        remove_own_model(layout.own_models_file, expert, name)
+        return ModelChange(
+            changed=True,
+            summary=f"{name} is off the list of {expert!r}; its file stays in {layout.models_dir}.",
+            next_step=await _apply(layout),
+        )
+    return await _delete_fetched(layout, catalogue, catalogue.models[name])
+
+
+async def _delete_fetched(layout: Layout, catalogue: Catalogue, model: ModelSpec) -> ModelChange:
+    file = layout.models_dir / model.filename
+    if not await asyncio.to_thread(file.is_file):
+        where = "ships with Hearth" if model.package else "is not on this machine"
+        raise UnknownModelError(f"{model.name} {where}; there is no file of it to delete")
+    active = await _active(layout)
+    stranded = [
+        expert.name
+        for expert in catalogue.experts.values()
+        if active.get(expert.service_name) == model.name
+        and not await asyncio.to_thread(_has_another, layout, expert, model)
+    ]
+    if stranded:
+        raise ModelInUseError(
+            f"{model.name} is in use by {', '.join(stranded)}, which has no other model here"
+        )
+    size = (await asyncio.to_thread(file.stat)).st_size
+    await asyncio.to_thread(file.unlink)
+    in_use = model.name in active.values()
     return ModelChange(
         changed=True,
-        summary=f"{name} is off the list of {expert!r}; its file stays in {layout.models_dir}.",
-        next_step=await _apply(layout, expert),
+        summary=f"{model.name} is deleted; {-(-size // MEBIBYTE)} MB are free again.",
+        next_step=await _apply(layout) if in_use else "",
     )
 
 
-async def _apply(layout: Layout, expert: str) -> str:
+def _has_another(layout: Layout, expert: ExpertSpec, model: ModelSpec) -> bool:
+    others = (other for other in expert.models if other.name != model.name)
+    return any(find_model(other, layout.models_dir) is not None for other in others)
+
+
+async def _apply(layout: Layout) -> str:
     """Have the model servers look at the lists; returns what there is left to do for a person."""
     try:
         await command_experts(layout, "/experts/refresh")
@@ -154,7 +225,7 @@ async def _apply(layout: Layout, expert: str) -> str:
         return "Start Hearth to use it: hearth up"
     except ExpertsNotStartedError:
         return "The model servers are just starting, and notice it within half a minute; see: hearth status"
-    return f"{expert!r} changes over and goes on answering meanwhile; see: hearth status"
+    return "The change is made while the experts go on answering; see: hearth status"
 
 
 async def load_model(layout: Layout, expert: str) -> ModelChange:

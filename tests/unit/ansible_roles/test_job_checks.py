@@ -43,7 +43,10 @@ async def agent(folder: Path) -> AsyncIterator[str]:
 async def expert(folder: Path) -> AsyncIterator[str]:
     lists = yaml.safe_load((ROOT / "group_vars/all/models.yaml").read_text())
     (folder / "models.yaml").write_text(
-        yaml.safe_dump({**lists, "expert_models": {"main": lists["expert_models"]["main"]}})
+        yaml.safe_dump(
+            {key: lists[key] for key in ("fallback_max_memory_mb", "models")}
+            | {"expert_models": {"main": lists["expert_models"]["main"]}}
+        )
     )
     settings = LlamaExpertSettings(
         home=folder,

@@ -1,17 +1,29 @@
 """A person's own models on this machine: what changes something, and what leaves everything running."""
 
+import hashlib
+import json
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from clusterkit.config.own_models import OwnModelError
+from clusterkit.fetch.part_file import DownloadProgress
 from hearth.one_machine.experts import ExpertsError
-from hearth.one_machine.layout import find_layout
-from hearth.one_machine.models import NameTakenError, UnknownExpertError
+from hearth.one_machine.layout import Layout, find_layout
+from hearth.one_machine.models import (
+    ModelInUseError,
+    NameTakenError,
+    UnknownExpertError,
+    get_listed,
+    remove_choice,
+)
 from hearth.one_machine.place import OneMachine
 from hearth.place import ModelChange
-from llama_expert.part_file import DownloadProgress
+from llama_expert.fetch import UnknownModelError
+from tests.catalogues import built_in_model, catalogue_of
 from tests.servers.places import StagedMachine, staged_machine
 
 MakeGguf = Callable[..., Path]
@@ -59,11 +71,11 @@ async def test_a_model_that_is_the_first_choice_already_changes_nothing(
 ) -> None:
     source = make_gguf("own.gguf")
     await add(machine, source)
-    before = listed(machine), (machine.layout.models_dir / "own.gguf").stat()
+    before = listed(machine), (machine.layout.models_dir / "own.gguf").stat().st_mtime_ns
     again = await add(machine, source)
     assert (again.changed, again.next_step) == (False, "")
     assert again.summary == "own is the first choice of 'main' already; nothing was changed."
-    assert (listed(machine), (machine.layout.models_dir / "own.gguf").stat()) == before
+    assert (listed(machine), (machine.layout.models_dir / "own.gguf").stat().st_mtime_ns) == before
     assert machine.told == [REFRESH]
 
 
@@ -177,3 +189,89 @@ async def test_lists_that_the_model_servers_cannot_read_are_said(
     machine.layout.own_models_file.write_text('[memory]\nmodels = "sideways"\n')
     with pytest.raises(ExpertsError, match=r"hearth.toml:2:1: memory.models - .*'together' or 'in_turn'"):
         await add(machine, make_gguf("own.gguf"))
+
+
+async def test_the_list_says_what_a_model_costs_whether_it_fits_and_whose_licence_it_has(
+    machine: StagedMachine,
+) -> None:
+    rows = {row["name"]: row for row in (await machine.place.models()).data if row["expert"] == "main"}
+    assert rows["qwen2.5-coder-1.5b-instruct"]["bytes"] == 1_117_320_768
+    assert rows["qwen2.5-coder-1.5b-instruct"]["licence"] == "Apache-2.0"
+    assert (rows[SHIPPED]["fits"], rows[SHIPPED]["verified"]) == (True, True)
+    assert not rows["lfm2-700m"]["verified"]
+
+
+async def test_what_ships_with_hearth_is_here_already_and_cannot_be_deleted(machine: StagedMachine) -> None:
+    change = await machine.place.get_model(SHIPPED, progress=nobody_looks)
+    assert (change.changed, change.summary) == (False, f"{SHIPPED} is here already, and whole.")
+    with pytest.raises(UnknownModelError, match="ships with Hearth"):
+        await machine.place.remove_model(SHIPPED, expert="main")
+    assert machine.told == []
+
+
+async def test_a_model_that_the_catalogue_does_not_have_is_said_with_a_guess(machine: StagedMachine) -> None:
+    with pytest.raises(UnknownModelError, match=r"no model 'qwen3.5-2' in the catalogue.*qwen3\.5-2b"):
+        await machine.place.get_model("qwen3.5-2", progress=nobody_looks)
+
+
+async def use(machine: StagedMachine, model: str) -> None:
+    """Have the expert `main` say that it uses `model`."""
+    (main,) = await machine.registry.instances("expert-main")
+    await machine.serve("expert-main", main.port, model=model)
+
+
+def with_catalogue(machine: StagedMachine, *entries: dict[str, Any]) -> Layout:
+    """The same machine with another catalogue."""
+    shared = machine.layout.home / "shared"
+    shared.mkdir(parents=True)
+    (shared / "models.yaml").write_text(json.dumps(catalogue_of({"main": entries})))  # JSON is YAML
+    return replace(machine.layout, shared=shared)
+
+
+def fetched_from(source: Path) -> dict[str, Any]:
+    return {"name": "fetched", "url": source.as_uri(), "filename": "here.gguf", "memory_mb": 300}
+
+
+async def test_a_listed_model_is_fetched_once_and_deleted_again(
+    machine: StagedMachine, make_gguf: MakeGguf
+) -> None:
+    source = make_gguf("there.gguf")
+    sha256 = hashlib.sha256(source.read_bytes()).hexdigest()
+    layout = with_catalogue(machine, {**fetched_from(source), "sha256": sha256}, built_in_model())
+    # An address that has gone: what is here must be enough.
+    here = layout.models_dir / "here.gguf"
+    here.parent.mkdir()
+    here.write_bytes(source.read_bytes())
+    source.unlink()
+    assert not (await get_listed(layout, "fetched", nobody_looks)).changed
+    assert machine.told == []
+    await use(machine, "fetched")
+    removed = await remove_choice(layout, "fetched", "main")
+    assert removed.summary == "fetched is deleted; 1 MB are free again."
+    assert not here.exists()
+    assert machine.told == [REFRESH]
+    with pytest.raises(UnknownModelError, match="is not on this machine"):
+        await remove_choice(layout, "fetched", "main")
+
+
+async def test_a_fetched_model_that_nobody_uses_is_deleted_without_a_word_to_the_servers(
+    machine: StagedMachine, make_gguf: MakeGguf
+) -> None:
+    layout = with_catalogue(machine, fetched_from(make_gguf("gone.gguf")), built_in_model())
+    layout.models_dir.mkdir()
+    make_gguf("hearth/models/here.gguf")
+    await use(machine, SHIPPED)
+    assert (await remove_choice(layout, "fetched", "main")).next_step == ""
+    assert machine.told == []
+
+
+async def test_the_only_model_of_an_expert_is_not_deleted_while_it_is_in_use(
+    machine: StagedMachine, make_gguf: MakeGguf
+) -> None:
+    layout = with_catalogue(machine, fetched_from(make_gguf("gone.gguf")))
+    layout.models_dir.mkdir()
+    file = make_gguf("hearth/models/here.gguf")
+    await use(machine, "fetched")
+    with pytest.raises(ModelInUseError, match="fetched is in use by main, which has no other model here"):
+        await remove_choice(layout, "fetched", "main")
+    assert file.exists()

@@ -48,7 +48,17 @@ HOSTS = (
         draining=False,
     ),
 )
-ROWS = [{"expert": "summarization", "name": MODEL, "memory_mb": 20000, "present": True, "active": False}]
+ROWS = [
+    {
+        "expert": "summarization",
+        "name": MODEL,
+        "memory_mb": 20000,
+        "bytes": 2 * 10**10,
+        "fits": True,
+        "present": True,
+        "active": False,
+    }
+]
 REPORTS = {
     "status here": machine_report(MACHINE),
     "status of a cluster": cluster_report(

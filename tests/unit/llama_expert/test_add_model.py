@@ -8,9 +8,9 @@ import pytest
 
 from clusterkit.config.catalogue import ModelSpec
 from clusterkit.errors import HearthError
+from clusterkit.fetch.part_file import DownloadProgress, FetchError
 from llama_expert.add_model import InvalidModelError, ModelTooLargeError, add_model
 from llama_expert.gguf import MEBIBYTE, OVERHEAD_MB
-from llama_expert.part_file import DownloadProgress, ModelFileError
 
 MakeGguf = Callable[..., Path]
 
@@ -77,7 +77,7 @@ async def test_a_gguf_that_is_no_language_model_is_refused(
 async def test_what_is_no_gguf_is_refused(tmp_path: Path) -> None:
     page = tmp_path / "page.gguf"
     page.write_text("<html>")
-    with pytest.raises(ModelFileError, match="no GGUF"):
+    with pytest.raises(FetchError, match="no GGUF"):
         await add(page, tmp_path / "models")
 
 

@@ -1,6 +1,7 @@
 """The service as it is wired: which settings and which machine decide what an expert gets."""
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import Callable, MutableMapping
@@ -14,6 +15,7 @@ from clusterkit.clock import SystemClock
 from llama_expert.__main__ import make_model_servers
 from llama_expert.memory import free_memory_mb
 from llama_expert.settings import LlamaExpertSettings
+from tests.catalogues import catalogue_of
 
 MakeGguf = Callable[..., Path]
 STEP_MB = 512  #: between the models of the list below
@@ -25,9 +27,12 @@ def home(tmp_path: Path, make_gguf: MakeGguf) -> Path:
     (tmp_path / "models").mkdir()
     make_gguf("models/any.gguf")
     sizes = [10**9, *range(256 * 1024, 0, -STEP_MB), 1]
-    entry = "    - {{name: 'of {0}', url: 'file:///x', filename: any.gguf, memory_mb: {0}}}\n"
-    written = "".join(entry.format(size) for size in sizes)
-    (tmp_path / "models.yaml").write_text(f"fallback_max_memory_mb: 1\nexpert_models:\n  main:\n{written}")
+    models = [
+        {"name": f"of {size}", "url": "file:///x", "filename": "any.gguf", "memory_mb": size}
+        for size in sizes
+    ]
+    catalogue = catalogue_of({"main": models}, fallback_max_memory_mb=1)
+    (tmp_path / "models.yaml").write_text(json.dumps(catalogue))  # JSON is YAML
     return tmp_path
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from clusterkit.config.catalogue import ModelSpec
+from clusterkit.storage.hashes import VerifiedHashes
 from llama_expert.choose import Reason
-from llama_expert.model_file import ModelFiles, VerifiedHashes, find_model, inspect_model
+from llama_expert.model_file import ModelFiles, find_model, inspect_model
 
 MakeGguf = Callable[..., Path]
 

@@ -1,6 +1,7 @@
 """Gateways for the tests of this folder; they run on uvloop, as the service does."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import uvloop
 
 from moe_gateway.settings import GatewaySettings
+from tests.catalogues import catalogue_of
 from tests.servers.gateway import RunningGateway, running_gateway
 
 
@@ -29,11 +31,7 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
 @pytest.fixture
 def models_file(tmp_path: Path) -> Path:
     """A catalogue with the experts main and coding."""
-    model = "- {name: toy, url: 'file:///toy.gguf', filename: toy.gguf, memory_mb: 100}"
+    toy = {"name": "toy", "url": "file:///toy.gguf", "filename": "toy.gguf", "memory_mb": 100}
     path = tmp_path / "models.yaml"
-    path.write_text(
-        "fallback_max_memory_mb: 400\nexpert_models:\n"
-        f"  main:\n    {model}\n"
-        f"  coding:\n    {model}\n"
-    )  # fmt: skip
+    path.write_text(json.dumps(catalogue_of({"main": [toy], "coding": [toy]})))  # JSON is YAML
     return path

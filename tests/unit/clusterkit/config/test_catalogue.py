@@ -16,16 +16,32 @@ SHIPPED = ROOT / "group_vars/all/models.yaml"
 SCHEMA = ROOT / "docs/reference/models.schema.json"
 SMALL = """\
 fallback_max_memory_mb: 400
+models:
+  large:
+    filename: large.gguf
+    memory_mb: 5000
+    bytes: 4000
+    unverified: true
+    licence: Apache-2.0
+    sources:
+      - url: https://example.org/large.gguf
+      - packages:
+          registry: pypi
+          name: "large-part{n}"
+          version: "1.0"
+          parts: 3
+          path: "large_part{n}/data/part{n:02}.bin"
+  small:
+    filename: small.gguf
+    memory_mb: 300
+    unverified: true
+    licence: Apache-2.0
+    sources:
+      - package: tiny
 expert_models:
   main:
-    - name: large
-      url: https://example.org/large.gguf
-      filename: large.gguf
-      memory_mb: 5000
-    - name: small
-      url: package:tiny
-      filename: small.gguf
-      memory_mb: 300
+    - large
+    - small
 """
 OWN = ModelSpec(name="mine", url="file:///home/me/mine.gguf", filename="mine.gguf", memory_mb=900)
 
@@ -65,8 +81,7 @@ def test_every_shipped_list_ends_in_the_bundled_model() -> None:
 def test_a_list_without_a_light_fallback_is_refused(catalogue_file: Path) -> None:
     catalogue_file.write_text(SMALL.replace("memory_mb: 300", "memory_mb: 401"))
     error = refused(catalogue_file)
-    assert error.path == "expert_models.main.1.memory_mb"
-    assert error.line == 11
+    assert (error.path, error.line) == ("expert_models.main.1", 27)
     assert "at most fallback_max_memory_mb = 400 MB" in error.problem
 
 
@@ -80,41 +95,47 @@ def test_a_fallback_of_just_the_size_that_is_allowed_will_do(catalogue_file: Pat
 def test_a_list_of_one_model_that_is_too_large_is_refused_behind_lists_that_are_right(
     catalogue_file: Path,
 ) -> None:
-    large = "    - {name: large, url: 'file:///large', filename: large.gguf, memory_mb: 900}\n"
-    catalogue_file.write_text(f"{SMALL}  coding:\n{large}")
-    assert refused(catalogue_file).path == "expert_models.coding.0.memory_mb"
+    catalogue_file.write_text(f"{SMALL}  coding:\n    - large\n")
+    assert refused(catalogue_file).path == "expert_models.coding.0"
 
 
 @pytest.mark.req("MOD-01")
 def test_an_unknown_key_of_the_file_itself_is_refused_with_its_path(catalogue_file: Path) -> None:
     catalogue_file.write_text(f"{SMALL}expert_model: {{}}\n")
     error = refused(catalogue_file)
-    assert (error.path, error.line) == ("expert_model", 12)
+    assert (error.path, error.line) == ("expert_model", 28)
     assert "did you mean 'expert_models'?" in error.problem
 
 
 @pytest.mark.req("MOD-01")
 def test_an_unknown_key_is_refused_with_its_path_and_a_guess(catalogue_file: Path) -> None:
-    catalogue_file.write_text(SMALL.replace("      memory_mb: 5000", "      memory_mb: 5000\n      sha: abc"))
+    catalogue_file.write_text(SMALL.replace("    memory_mb: 5000", "    memory_mb: 5000\n    sha: abc"))
     error = refused(catalogue_file)
-    assert (error.path, error.line) == ("expert_models.main.0.sha", 8)
+    assert (error.path, error.line) == ("models.large.sha", 6)
     assert "unknown key 'sha' (did you mean 'sha256'?" in error.problem
 
 
 @pytest.mark.req("MOD-01")
-@pytest.mark.parametrize("key", ["name", "url", "filename", "memory_mb"])
+@pytest.mark.parametrize("key", ["filename", "memory_mb", "licence"])
 def test_a_missing_field_is_refused_with_its_path(catalogue_file: Path, key: str) -> None:
     lines = SMALL.splitlines()
-    first = lines.index("    - name: large")
-    gone = next(n for n in range(first, len(lines)) if f"{key}:" in lines[n])
-    kept = lines[:gone] + lines[gone + 1 :]
-    if key == "name":
-        kept[first] = kept[first].replace("      url", "    - url")
-    catalogue_file.write_text("\n".join(kept))
+    gone = next(number for number, line in enumerate(lines) if f"{key}:" in line and number > 2)
+    catalogue_file.write_text("\n".join(lines[:gone] + lines[gone + 1 :]))
     error = refused(catalogue_file)
-    assert error.path == f"expert_models.main.0.{key}"
+    assert (error.path, error.line) == (f"models.large.{key}", 3)
     assert f"missing key {key!r}" in error.problem
-    assert error.line in {4, 5}
+
+
+@pytest.mark.req("MOD-01")
+def test_a_model_without_sources_or_with_a_source_that_says_nothing_is_refused(catalogue_file: Path) -> None:
+    catalogue_file.write_text(SMALL.replace("      - package: tiny\n", "      []\n"))
+    assert refused(catalogue_file).path == "models.small.sources"
+    catalogue_file.write_text(SMALL.replace("package: tiny", "{}"))
+    error = refused(catalogue_file)
+    assert (error.path, error.problem) == (
+        "models.small.sources.0",
+        "must have exactly one of url, packages and package",
+    )
 
 
 @pytest.mark.req("MOD-01")
@@ -127,7 +148,7 @@ def test_the_published_schema_is_current_and_accepts_what_is_shipped() -> None:
 @pytest.mark.req("MOD-01")
 def test_the_published_schema_refuses_an_unknown_key() -> None:
     data = read_yaml(SHIPPED).data
-    data["expert_models"]["main"][0]["colour"] = "red"
+    data["models"]["lfm2-700m"]["colour"] = "red"
     with pytest.raises(jsonschema.ValidationError, match="colour"):
         jsonschema.validate(data, json.loads(SCHEMA.read_text()))
 
@@ -135,16 +156,28 @@ def test_the_published_schema_refuses_an_unknown_key() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "path"),
     [
-        ("filename: large.gguf", "filename: ../large.gguf", "expert_models.main.0.filename"),
-        ("filename: large.gguf", "filename: ..", "expert_models.main.0.filename"),
-        ("filename: large.gguf", "filename: a/b.gguf", "expert_models.main.0.filename"),
-        ("https://example.org", "ftp://example.org", "expert_models.main.0.url"),
-        ("https://example.org", "https://me:secret@example.org", "expert_models.main.0.url"),
-        ("package:tiny", "package:../tiny", "expert_models.main.1.url"),
-        ("memory_mb: 5000", "memory_mb: 0", "expert_models.main.0.memory_mb"),
-        ("memory_mb: 5000", "memory_mb: '5000'", "expert_models.main.0.memory_mb"),
-        ("memory_mb: 5000", "memory_mb: 200", "expert_models.main.1.memory_mb"),
-        ("name: small", "name: large", "expert_models.main.1.name"),
+        ("filename: large.gguf", "filename: ../large.gguf", "models.large.filename"),
+        ("filename: large.gguf", "filename: ..", "models.large.filename"),
+        ("filename: large.gguf", "filename: a/b.gguf", "models.large.filename"),
+        ("https://example.org", "ftp://example.org", "models.large.sources.0.url"),
+        ("https://example.org", "https://me:secret@example.org", "models.large.sources.0.url"),
+        ("package: tiny", "package: ../tiny", "models.small.sources.0.package"),
+        ("registry: pypi", "registry: cargo", "models.large.sources.1.packages.registry"),
+        ("large-part{n}", "--large{n}", "models.large.sources.1.packages.name"),
+        ("large-part{n}", "large=={n}", "models.large.sources.1.packages.name"),
+        ("large-part{n}", "large-{m}", "models.large.sources.1.packages.name"),
+        ('version: "1.0"', 'version: "1.0 --pre"', "models.large.sources.1.packages.version"),
+        ("large_part{n}/data", "/large/data", "models.large.sources.1.packages.path"),
+        ("large_part{n}/data", "../large/data", "models.large.sources.1.packages.path"),
+        ("parts: 3", "parts: 0", "models.large.sources.1.packages.parts"),
+        ("memory_mb: 5000", "memory_mb: 0", "models.large.memory_mb"),
+        ("memory_mb: 5000", "memory_mb: '5000'", "models.large.memory_mb"),
+        ("memory_mb: 5000", "memory_mb: 200", "expert_models.main.1"),
+        ("    bytes: 4000\n", "", "models.large"),
+        ("    unverified: true\n", "", "models.large"),
+        ("    unverified: true\n", f"    unverified: true\n    sha256: {'a' * 64}\n", "models.large"),
+        ("    - small\n", "    - large\n    - small\n", "expert_models.main.1"),
+        ("    - small\n", "    - smal\n", "expert_models.main.1"),
         ("  main:", "  Main Brain:", "expert_models.Main Brain"),
     ],
 )
@@ -153,6 +186,29 @@ def test_what_makes_no_sense_is_refused_with_its_path(
 ) -> None:
     catalogue_file.write_text(SMALL.replace(old, new, 1))
     assert refused(catalogue_file).path == path
+
+
+def test_the_number_of_a_part_stands_where_its_name_and_its_path_want_it(catalogue_file: Path) -> None:
+    packages = load_catalogue(catalogue_file).models["large"].sources[1].packages
+    assert packages is not None
+    assert [packages.package(number) for number in (1, 12)] == ["large-part1", "large-part12"]
+    assert packages.member(3) == "large_part3/data/part03.bin"
+    assert packages.member(12) == "large_part12/data/part12.bin"
+
+
+def test_every_shipped_model_names_its_licence_and_its_hash_or_that_it_has_none() -> None:
+    catalogue = load_catalogue(SHIPPED)
+    assert all(model.licence for model in catalogue.models.values())
+    from_packages = [
+        model for model in catalogue.models.values() if any(source.packages for source in model.sources)
+    ]
+    assert {model.name for model in from_packages} == {
+        "qwen2.5-coder-1.5b-instruct",
+        "qwen2.5-coder-0.5b-instruct",
+    }
+    assert all(model.sha256 and model.bytes for model in from_packages)
+    listed = {model.name for expert in catalogue.experts.values() for model in expert.models}
+    assert listed == set(catalogue.models)
 
 
 def test_a_persons_own_models_come_first(catalogue_file: Path, tmp_path: Path) -> None:

@@ -4,27 +4,28 @@ import errno
 import os
 import shutil
 from asyncio import to_thread
-from collections.abc import AsyncIterator, Callable
-from dataclasses import asdict, dataclass
+from collections.abc import AsyncIterator, Callable, Iterable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 import orjson
 
 from clusterkit.errors import HearthError
-from llama_expert.gguf import MAGIC, MEBIBYTE, GgufError, GgufHeader, read_header
-from llama_expert.model_file import sha256_of
+from clusterkit.storage.files import write_whole
+from clusterkit.storage.hashes import sha256_of
 
+MEBIBYTE = 1 << 20
 CHUNK_BYTES = MEBIBYTE
 
 
-class ModelFileError(HearthError):
-    """A model could not be fetched; the message says why. What was half-written is gone or can be resumed."""
+class FetchError(HearthError):
+    """A file could not be fetched; the message says why. What was half-written is gone or can be resumed."""
 
-    code = "model_file_error"
+    code = "fetch_failed"
 
 
-class NoSpaceError(ModelFileError):
+class NoSpaceError(FetchError):
     """The disk has too little room."""
 
     code = "no_space"
@@ -51,16 +52,18 @@ class Checks:
 
     sha256: str | None = None
     size: Callable[[int], None] = _anything  #: told the size in bytes before anything is fetched
-    model: Callable[[GgufHeader, Path], None] = _anything  #: told the header, and where the file lies now
+    start: Callable[[bytes], None] = _anything  #: told the first bytes, before they are written
+    whole: Callable[[Path], None] = _anything  #: told where the whole file lies; blocks
 
 
 @dataclass(frozen=True)
 class Origin:
     """What a half-written file came from; it is continued only if all of this is still the same."""
 
-    url: str
+    url: str  #: or what names the packages
     version: str  #: the server's ETag or Last-Modified, or ''
     total: int | None
+    parts: tuple[int, ...] = ()  #: sizes of the packages' parts that are whole
 
 
 class PartFile:
@@ -72,44 +75,80 @@ class PartFile:
         self._part = destination.with_name(destination.name + ".part")
         self._note = destination.with_name(destination.name + ".part.json")
 
+    def begun(self) -> Origin | None:
+        """What an earlier attempt that was cut off was fetching from."""
+        try:
+            noted = orjson.loads(self._note.read_bytes())
+            return Origin(**{**noted, "parts": tuple(noted["parts"])})
+        except (OSError, orjson.JSONDecodeError, TypeError, KeyError):
+            return None
+
     def resumable(self, url: str) -> tuple[int, Origin] | None:
         """Bytes already there and their origin, when an earlier download of `url` was cut off."""
-        try:
-            origin = Origin(**orjson.loads(self._note.read_bytes()))
-            have = self._part.stat().st_size
-        except (OSError, orjson.JSONDecodeError, TypeError):
+        origin = self.begun()
+        if origin is None or origin.url != url or not self._part.exists():
             return None
-        return (have, origin) if origin.url == url and have else None
+        have = self._part.stat().st_size
+        return (have, origin) if have else None
 
-    async def write(self, chunks: AsyncIterator[bytes], origin: Origin, *, have: int) -> int:
+    async def write(self, chunks: AsyncIterator[bytes], origin: Origin, *, have: int, checks: Checks) -> int:
         """Append `chunks` after the first `have` bytes, which stay; returns the size reached.
 
-        Raises `NoSpaceError`, and `ModelFileError` when the first bytes are not those of a model.
+        Raises `NoSpaceError`, and what `checks` raise about the first bytes.
         """
-        await to_thread(self._make_room, origin, have)
+        await to_thread(self.make_room, (origin.total or 0) - have)
         file = await to_thread(self._open, origin, have)
         done = have
         try:
             async for chunk in chunks:
-                if done == 0 and not chunk.startswith(MAGIC):
-                    raise ModelFileError(f"{origin.url} is no GGUF model file (it does not start with GGUF)")
+                if done == 0:
+                    checks.start(chunk)
                 await to_thread(file.write, chunk)
                 done += len(chunk)
                 self._progress(DownloadProgress(done, origin.total))
             await to_thread(_flush, file)
-        except ModelFileError:
+        except HearthError:
             self.discard()
             raise
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
             self.discard()
-            raise NoSpaceError(
-                f"the disk under {self.destination.parent} is full; nothing was kept"
-            ) from error
+            raise NoSpaceError(_disk_full(self.destination.parent, 0)) from error
         finally:
             await to_thread(file.close)
         return done
+
+    def append_part(self, chunks: Iterable[bytes], origin: Origin, checks: Checks) -> Origin:
+        """Add a whole part of `origin` after those that are there; returns the origin with it. Blocks.
+
+        A part counts once it and the note about it are on disk: whatever ends this process before that, the
+        next attempt cuts it off again. Raises as `write` does; whole parts before it stay.
+        """
+        have = done = sum(origin.parts)
+        try:
+            with self._part.open("r+b" if have else "wb") as file:
+                file.truncate(have)
+                file.seek(have)
+                for chunk in chunks:
+                    if done == 0:
+                        checks.start(chunk)
+                    done += len(chunk)
+                    if origin.total is not None and done > origin.total:
+                        raise FetchError(f"{origin.url} holds more than the {origin.total} bytes of the file")
+                    file.write(chunk)
+                _flush(file)
+            kept = replace(origin, parts=(*origin.parts, done - have))
+            write_whole(self._note, orjson.dumps(asdict(kept)), mode=0o644)
+        except HearthError:
+            self.discard()
+            raise
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            os.truncate(self._part, have)
+            raise NoSpaceError(_disk_full(self.destination.parent, have)) from error
+        return kept
 
     async def finish(self, checks: Checks) -> None:
         """Check the file and move it to its destination. When it is refused nothing stays of it."""
@@ -132,10 +171,11 @@ class PartFile:
         file.seek(have)
         return file
 
-    def _make_room(self, origin: Origin, have: int) -> None:
+    def make_room(self, needed: int) -> None:
+        """See that the disk has `needed` bytes. Blocks; raises `NoSpaceError`."""
         folder = self.destination.parent
         folder.mkdir(parents=True, exist_ok=True)
-        needed, free = (origin.total or 0) - have, shutil.disk_usage(folder).free
+        free = shutil.disk_usage(folder).free
         if needed > free:
             raise NoSpaceError(
                 f"{folder}: {self.destination.name} needs {_mb(needed)} MB more, {_mb(free)} MB are free"
@@ -152,15 +192,16 @@ class PartFile:
 
 
 def check_file(path: Path, name: str, checks: Checks) -> None:
-    """Run `checks` on a whole file that people know as `name`. Raises `ModelFileError`."""
-    try:
-        header = read_header(path)
-    except GgufError as error:
-        raise ModelFileError(str(error).replace(str(path), name)) from error
+    """Run `checks` on a whole file that people know as `name`. Blocks; raises what they raise."""
+    checks.whole(path)
     actual = sha256_of(path) if checks.sha256 else None
     if actual != checks.sha256:
-        raise ModelFileError(f"{name}: sha256 is {actual}, expected {checks.sha256}; it was not kept")
-    checks.model(header, path)
+        raise FetchError(f"{name}: sha256 is {actual}, expected {checks.sha256}; it was not kept")
+
+
+def _disk_full(folder: Path, kept: int) -> str:
+    resume = f"{kept} bytes are kept, the same command goes on from there" if kept else "nothing was kept"
+    return f"the disk under {folder} is full; {resume}"
 
 
 def _flush(file: BinaryIO) -> None:

@@ -1,4 +1,4 @@
-"""Fetching a model file: by HTTP with resumption, or from a path."""
+"""Fetching a file: by HTTP with resumption, or from a path."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from llama_expert.part_file import CHUNK_BYTES, Checks, ModelFileError, Origin, PartFile, ProgressCallback
+from clusterkit.fetch.part_file import CHUNK_BYTES, Checks, FetchError, Origin, PartFile, ProgressCallback
 
 MAX_REDIRECTS = 5
 MAX_RESUMPTIONS = 5  #: times a connection may break in one download, as long as each brought something
@@ -20,11 +20,11 @@ TIMEOUT = httpx.Timeout(30.0, connect=10.0)  #: seconds; 30 between two pieces o
 async def download(url: str, destination: Path, *, checks: Checks, progress: ProgressCallback) -> None:
     """Fetch `url` to `destination`, going on where an earlier attempt was cut off.
 
-    Only a whole GGUF file that passes `checks` ever gets the destination's name. Raises
-    `ModelFileError` (`NoSpaceError` when the disk is too small) and what the checks raise.
+    Only a whole file that passes `checks` ever gets the destination's name. Raises
+    `FetchError` (`NoSpaceError` when the disk is too small) and what the checks raise.
     """
     if urlsplit(url).scheme not in {"http", "https"}:
-        raise ModelFileError(f"{url!r}: only http:// and https:// addresses can be downloaded")
+        raise FetchError(f"{url!r}: only http:// and https:// addresses can be downloaded")
     part = PartFile(destination, progress)
     async with httpx.AsyncClient(follow_redirects=True, max_redirects=MAX_REDIRECTS, timeout=TIMEOUT) as http:
         for _ in range(MAX_RESUMPTIONS + 1):
@@ -35,27 +35,25 @@ async def download(url: str, destination: Path, *, checks: Checks, progress: Pro
             except httpx.TransportError as error:
                 after = part.resumable(url)
                 if after is None or (before is not None and after[0] <= before[0]):
-                    raise ModelFileError(_broken(url, error, after)) from error
+                    raise FetchError(_broken(url, error, after)) from error
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise ModelFileError(_broken(url, error, None)) from error
+                raise FetchError(_broken(url, error, None)) from error
         else:
-            raise ModelFileError(
-                f"{url}: the connection broke {MAX_RESUMPTIONS + 1} times; try again to go on"
-            )
+            raise FetchError(f"{url}: the connection broke {MAX_RESUMPTIONS + 1} times; try again to go on")
     await part.finish(checks)
 
 
 async def copy_file(source: Path, destination: Path, *, checks: Checks, progress: ProgressCallback) -> None:
-    """Copy a model file with the same checks as `download`. Raises as `download` does."""
+    """Copy a file with the same checks as `download`. Raises as `download` does."""
     try:
         size = await asyncio.to_thread(_regular_size, source)
         checks.size(size)
         file = await asyncio.to_thread(source.open, "rb")
     except OSError as error:
-        raise ModelFileError(f"{source} cannot be read: {error.strerror}") from error
+        raise FetchError(f"{source} cannot be read: {error.strerror}") from error
     part = PartFile(destination, progress)
     try:
-        await part.write(_chunks(file), Origin(str(source), "", size), have=0)
+        await part.write(_chunks(file), Origin(str(source), "", size), have=0, checks=checks)
     finally:
         await asyncio.to_thread(file.close)
     await part.finish(checks)
@@ -64,7 +62,7 @@ async def copy_file(source: Path, destination: Path, *, checks: Checks, progress
 def _regular_size(source: Path) -> int:
     status = source.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise ModelFileError(f"{source} is no file")
+        raise FetchError(f"{source} is no file")
     return status.st_size
 
 
@@ -90,7 +88,9 @@ async def _fetch(http: httpx.AsyncClient, url: str, part: PartFile, checks: Chec
         if not changed and response.status_code != httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE:
             if origin.total is not None:
                 checks.size(origin.total)
-            done = await part.write(response.aiter_raw(CHUNK_BYTES), origin, have=have if continues else 0)
+            done = await part.write(
+                response.aiter_raw(CHUNK_BYTES), origin, have=have if continues else 0, checks=checks
+            )
             if origin.total is not None and done != origin.total:
                 raise httpx.RemoteProtocolError(f"got {done} of {origin.total} bytes")
             return
@@ -101,12 +101,12 @@ async def _fetch(http: httpx.AsyncClient, url: str, part: PartFile, checks: Chec
 def _check_answer(url: str, response: httpx.Response) -> None:
     hops = [*(earlier.url for earlier in response.history), response.url]
     if hops[0].scheme == "https" and any(hop.scheme != "https" for hop in hops):
-        raise ModelFileError(f"{url} redirects from https to http, where it could be tampered with")
+        raise FetchError(f"{url} redirects from https to http, where it could be tampered with")
     expected = {httpx.codes.OK}
     if "range" in response.request.headers:
         expected |= {httpx.codes.PARTIAL_CONTENT, httpx.codes.REQUESTED_RANGE_NOT_SATISFIABLE}
     if response.status_code not in expected:
-        raise ModelFileError(f"{url}: the server answered {response.status_code} {response.reason_phrase}")
+        raise FetchError(f"{url}: the server answered {response.status_code} {response.reason_phrase}")
 
 
 def _origin(url: str, response: httpx.Response) -> Origin:

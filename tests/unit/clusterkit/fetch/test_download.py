@@ -8,13 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from llama_expert.download import MAX_REDIRECTS, copy_file, download
+from clusterkit.fetch.download import MAX_REDIRECTS, copy_file, download
+from clusterkit.fetch.part_file import DownloadProgress, FetchError, NoSpaceError
 from llama_expert.gguf import MEBIBYTE
-from llama_expert.part_file import Checks, DownloadProgress, ModelFileError, NoSpaceError
+from llama_expert.gguf_checks import gguf_checks
 from tests.servers.threaded_server import serving_in_thread
 
 SIZE = 3 * MEBIBYTE
@@ -86,8 +87,11 @@ class Fetched(NamedTuple):
     destination: Path
     seen: list[DownloadProgress]
 
-    async def __call__(self, url: str, **checks: object) -> None:
-        await download(url, self.destination, checks=Checks(**checks), progress=self.seen.append)  # type: ignore[arg-type]
+    async def __call__(self, url: str, **checks: Any) -> None:
+        checks.setdefault("sha256", None)
+        await download(
+            url, self.destination, checks=gguf_checks("model.gguf", **checks), progress=self.seen.append
+        )
 
     @property
     def left_behind(self) -> list[str]:
@@ -118,7 +122,7 @@ async def test_a_broken_connection_is_resumed_where_it_broke(host: Host, fetch: 
 
 async def test_a_download_that_gave_up_goes_on_at_the_next_call(host: Host, fetch: Fetched) -> None:
     host.cuts = [MEBIBYTE, 0]
-    with pytest.raises(ModelFileError, match=f"{MEBIBYTE} bytes are kept"):
+    with pytest.raises(FetchError, match=f"{MEBIBYTE} bytes are kept"):
         await fetch(host.url)
     assert "model.gguf" not in fetch.left_behind
     await fetch(host.url, sha256=host.sha256)
@@ -132,7 +136,7 @@ async def test_a_server_that_knows_no_ranges_is_asked_for_everything_again(
 ) -> None:
     host.ranges = False
     host.cuts = [MEBIBYTE, 0]
-    with pytest.raises(ModelFileError):
+    with pytest.raises(FetchError):
         await fetch(host.url)
     await fetch(host.url, sha256=host.sha256)
     assert fetch.destination.read_bytes() == host.body
@@ -143,7 +147,7 @@ async def test_a_file_that_changed_on_the_server_is_fetched_from_the_start(
     host: Host, fetch: Fetched, change: str
 ) -> None:
     host.cuts = [MEBIBYTE, 0]
-    with pytest.raises(ModelFileError):
+    with pytest.raises(FetchError):
         await fetch(host.url)
     if change == "etag":
         host.etag = '"v2"'
@@ -155,14 +159,14 @@ async def test_a_file_that_changed_on_the_server_is_fetched_from_the_start(
 
 
 async def test_a_wrong_hash_is_refused_and_nothing_stays(host: Host, fetch: Fetched) -> None:
-    with pytest.raises(ModelFileError, match=f"sha256 is {host.sha256}, expected 000"):
+    with pytest.raises(FetchError, match=f"sha256 is {host.sha256}, expected 000"):
         await fetch(host.url, sha256="0" * 64)
     assert fetch.left_behind == []
 
 
 async def test_a_web_page_is_refused_at_its_first_bytes(host: Host, fetch: Fetched) -> None:
     host.body = b"<!doctype html>" + bytes(SIZE)
-    with pytest.raises(ModelFileError, match="no GGUF"):
+    with pytest.raises(FetchError, match="no GGUF"):
         await fetch(host.url)
     assert fetch.left_behind == []
     assert fetch.seen == []
@@ -170,7 +174,7 @@ async def test_a_web_page_is_refused_at_its_first_bytes(host: Host, fetch: Fetch
 
 async def test_a_file_that_is_short_at_the_source_is_refused(host: Host, fetch: Fetched) -> None:
     host.body = host.body[:40]
-    with pytest.raises(ModelFileError, match=r"model.gguf: .*cut short"):
+    with pytest.raises(FetchError, match=r"model.gguf: .*cut short"):
         await fetch(host.url)
     assert fetch.left_behind == []
 
@@ -178,16 +182,16 @@ async def test_a_file_that_is_short_at_the_source_is_refused(host: Host, fetch: 
 async def test_a_refused_download_leaves_the_old_file_alone(host: Host, fetch: Fetched) -> None:
     await fetch(host.url)
     host.body = b"GGUF" + bytes(100)
-    with pytest.raises(ModelFileError):
+    with pytest.raises(FetchError):
         await fetch(host.url)
     assert fetch.destination.stat().st_size == SIZE
 
 
 async def test_a_size_check_refuses_before_anything_is_fetched(host: Host, fetch: Fetched) -> None:
     def too_large(size: int) -> None:
-        raise ModelFileError(f"{size} is too large")
+        raise FetchError(f"{size} is too large")
 
-    with pytest.raises(ModelFileError, match=f"{SIZE} is too large"):
+    with pytest.raises(FetchError, match=f"{SIZE} is too large"):
         await fetch(host.url, size=too_large)
     assert fetch.seen == []
     assert fetch.left_behind == []
@@ -195,25 +199,25 @@ async def test_a_size_check_refuses_before_anything_is_fetched(host: Host, fetch
 
 async def test_an_error_page_says_what_the_server_answered(host: Host, fetch: Fetched) -> None:
     host.status = 404
-    with pytest.raises(ModelFileError, match="the server answered 404"):
+    with pytest.raises(FetchError, match="the server answered 404"):
         await fetch(host.url)
 
 
 async def test_a_few_redirects_are_followed_and_many_are_not(host: Host, fetch: Fetched) -> None:
     base = host.url.removesuffix("model.gguf")
     await fetch(f"{base}hop/{MAX_REDIRECTS}")
-    with pytest.raises(ModelFileError, match="redirects"):
+    with pytest.raises(FetchError, match="redirects"):
         await fetch(f"{base}hop/{MAX_REDIRECTS + 1}")
 
 
 @pytest.mark.parametrize("url", ["ftp://example.org/a.gguf", "file:///etc/passwd", "a.gguf"])
 async def test_only_http_addresses_are_downloaded(fetch: Fetched, url: str) -> None:
-    with pytest.raises(ModelFileError, match="only http"):
+    with pytest.raises(FetchError, match="only http"):
         await fetch(url)
 
 
 async def test_an_unreachable_server_is_named(fetch: Fetched) -> None:
-    with pytest.raises(ModelFileError, match=r"http://127.0.0.1:9/a.gguf: "):
+    with pytest.raises(FetchError, match=r"http://127.0.0.1:9/a.gguf: "):
         await fetch("http://127.0.0.1:9/a.gguf")
 
 
@@ -250,11 +254,16 @@ async def test_a_disk_that_fills_up_leaves_nothing_behind(
 async def test_a_local_file_is_copied_with_the_same_checks(
     make_gguf: Callable[..., Path], fetch: Fetched, tmp_path: Path
 ) -> None:
-    source = make_gguf("mine.gguf", padding=MEBIBYTE)
-    await copy_file(source, fetch.destination, checks=Checks(), progress=fetch.seen.append)
+    source, checks = make_gguf("mine.gguf", padding=MEBIBYTE), gguf_checks("model.gguf", None)
+    await copy_file(source, fetch.destination, checks=checks, progress=fetch.seen.append)
     assert fetch.destination.read_bytes() == source.read_bytes()
     assert fetch.seen[-1].done == source.stat().st_size
-    with pytest.raises(ModelFileError, match="cannot be read: No such file"):
-        await copy_file(tmp_path / "no", fetch.destination, checks=Checks(), progress=fetch.seen.append)
-    with pytest.raises(ModelFileError, match="is no file"):
-        await copy_file(tmp_path, fetch.destination, checks=Checks(), progress=fetch.seen.append)
+    with pytest.raises(FetchError, match="cannot be read: No such file"):
+        await copy_file(
+            tmp_path / "no",
+            fetch.destination,
+            checks=gguf_checks("model.gguf", None),
+            progress=fetch.seen.append,
+        )
+    with pytest.raises(FetchError, match="is no file"):
+        await copy_file(tmp_path, fetch.destination, checks=checks, progress=fetch.seen.append)
