@@ -35,6 +35,7 @@ from pipecatapp.runs.bookkeeping import ActionLogHook, ToolCallsHook, ToolMetric
 from pipecatapp.runs.hooks import CallHook
 from pipecatapp.runs.library import WorkflowLibrary
 from pipecatapp.runs.runner import WorkflowRunner
+from pipecatapp.sentences.load import Sentences, load_sentences
 from pipecatapp.settings import GATEWAY_TOKEN, SERVICE, PipecatappSettings
 from pipecatapp.tools.base import Tool
 from pipecatapp.tools.calculator import Calculator
@@ -133,13 +134,20 @@ class Runs:
     nodes: NodeRegistry
     library: WorkflowLibrary
     tools: ToolRegistry
+    sentences: Sentences
     runner: WorkflowRunner
 
 
 def make_runs(base: Base, events: EventLog, models: Models, policies: Sequence[CallHook]) -> Runs:
-    """The engine with its node types, workflows and tools."""
+    """The engine with its node types, workflows, tools and sentences. Blocks on the disk.
+
+    Raises `ConfigFileError` for sentences that come with Hearth; a person's own broken file is left out.
+    """
     nodes = load_nodes(base.settings)
     tools = ToolRegistry(all_tools(base.registry, base.settings.home))
+    sentences = load_sentences(base.settings.sentences_dir, tools)
+    for error in sentences.broken:
+        log.error("broken_sentences", problem=str(error))
     runner = WorkflowRunner(
         nodes=nodes,
         tools=tools,
@@ -149,8 +157,10 @@ def make_runs(base: Base, events: EventLog, models: Models, policies: Sequence[C
         clock=base.clock,
         chance=random.Random().random,  # its own: nobody else in the process draws from it
         hooks=call_hooks(base.metrics, tools, policies),
+        grammars=sentences.grammars,
+        zone=base.settings.zone,
     )
-    return Runs(nodes, WorkflowLibrary(base.settings.workflows_dir, nodes.specs), tools, runner)
+    return Runs(nodes, WorkflowLibrary(base.settings.workflows_dir, nodes.specs), tools, sentences, runner)
 
 
 def make_turns(base: Base, runs: Runs) -> Turns:
@@ -207,10 +217,17 @@ async def open_agent(
     """
     base, conversation = Base(settings, registry, clock, Metrics()), Conversation()
     async with open_storage(base) as events, open_models(base) as models:
-        runs = make_runs(base, events, models, policies)
+        runs = await asyncio.to_thread(make_runs, base, events, models, policies)
         turns = make_turns(base, runs)
         async with open_inbox(base, turns, conversation) as inbox:
-            health = agent_health(settings, registry, library=runs.library, nodes=runs.nodes, events=events)
+            health = agent_health(
+                settings,
+                registry,
+                library=runs.library,
+                nodes=runs.nodes,
+                sentences=runs.sentences,
+                events=events,
+            )
             routers = [
                 chat_routes(turns, settings.model_name, clock),
                 message_routes(inbox, conversation),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import tzinfo
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
@@ -47,6 +48,7 @@ class ToolContext:
     """What every tool may use."""
 
     clock: Clock
+    zone: tzinfo | None = None  #: the household's time zone; None for this machine's own
 
 
 class Tool(Protocol):

@@ -22,6 +22,7 @@ from pipecatapp.__main__ import call_hooks
 from pipecatapp.nodes.base import Node, NodeConfig
 from pipecatapp.nodes.registry import BUILT_IN, NodeRegistry
 from pipecatapp.runs.runner import WorkflowRunner
+from pipecatapp.sentences.load import load_sentences
 from pipecatapp.tools.base import Risk, ToolArguments, ToolError, ToolResult
 from pipecatapp.tools.calculator import Calculator
 from pipecatapp.tools.clock import ClockTool
@@ -145,6 +146,7 @@ class Kit:
         self.runner = WorkflowRunner(
             nodes=self.nodes, tools=self.tools, models=self.models, events=self.log, metrics=self.metrics,
             clock=self.clock, chance=lambda: 0.5, hooks=call_hooks(self.metrics, self.tools),
+            grammars=load_sentences(Path("/nowhere"), self.tools).grammars, zone=None,
         )  # fmt: skip
 
     def load(self, nodes: str, head: str = "") -> Any:

@@ -1,0 +1,13 @@
+"""What a slot in a sentence may hold: `{sum:expression}` holds a sum, which is the argument `expression`."""
+
+from collections.abc import Callable, Mapping
+
+from pipecatapp.tools.calculator import is_sum
+from pipecatapp.tools.clock import is_place
+
+#: Kind of slot → whether a text is one. A sentence whose slots hold something else was not said.
+SLOT_KINDS: Mapping[str, Callable[[str], bool]] = {
+    "text": lambda text: any(character.isalnum() for character in text),
+    "sum": is_sum,
+    "place": is_place,
+}
