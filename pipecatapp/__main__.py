@@ -40,6 +40,7 @@ from pipecatapp.settings import GATEWAY_TOKEN, SERVICE, PipecatappSettings
 from pipecatapp.tools.base import Tool
 from pipecatapp.tools.calculator import Calculator
 from pipecatapp.tools.clock import ClockTool
+from pipecatapp.tools.convert import Convert
 from pipecatapp.tools.registry import ToolRegistry
 from pipecatapp.tools.system_status import SystemStatus
 from pipecatapp.turns.conversation import Conversation
@@ -61,7 +62,7 @@ log = structlog.get_logger()
 
 def all_tools(registry: Registry, disk: Path) -> tuple[Tool, ...]:
     """The tools of the agent; `disk` is a path on the file system whose free space is told."""
-    return (SystemStatus(registry, disk), ClockTool(), Calculator())
+    return (SystemStatus(registry, disk), ClockTool(), Calculator(), Convert())
 
 
 def call_hooks(

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from pipecatapp.spoken.measures import read_measure, read_unit
 from pipecatapp.tools.calculator import is_sum
 from pipecatapp.tools.clock import is_place
 
@@ -9,5 +10,7 @@ from pipecatapp.tools.clock import is_place
 SLOT_KINDS: Mapping[str, Callable[[str], bool]] = {
     "text": lambda text: any(character.isalnum() for character in text),
     "sum": is_sum,
+    "measure": lambda text: read_measure(text) is not None,
+    "unit": lambda text: read_unit(text) is not None,
     "place": is_place,
 }

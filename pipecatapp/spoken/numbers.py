@@ -61,6 +61,9 @@ def _in_words(words: Sequence[str]) -> Fraction | None:
     """The number of all of `words`: a cardinal, with a decimal or a fraction behind it."""
     if not words:
         return None
+    if words[-1] in ("a", "an") and len(words) > 1:  # `half a` mile, `three quarters of an` hour
+        before = words[: -2 if words[-2] == "of" else -1]
+        return _in_words(before) if before and before[-1].startswith(tuple(_PARTS)) else None
     if words[0] in ("a", "an"):
         rest = words[1:]
         return Fraction(1) if not rest else _in_words(["one", *rest])

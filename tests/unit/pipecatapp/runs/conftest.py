@@ -26,6 +26,7 @@ from pipecatapp.sentences.load import load_sentences
 from pipecatapp.tools.base import Risk, ToolArguments, ToolError, ToolResult
 from pipecatapp.tools.calculator import Calculator
 from pipecatapp.tools.clock import ClockTool
+from pipecatapp.tools.convert import Convert
 from pipecatapp.tools.registry import ToolRegistry
 from pipecatapp.tools.system_status import SystemStatus
 from pipecatapp.workflow.errors import ErrorCode, NodeError
@@ -140,7 +141,7 @@ class Kit:
         self.nodes = NodeRegistry((*BUILT_IN, WorkNode))
         failing: list[Any] = [FailingTool(), WritingTool()]
         self.tools = ToolRegistry(
-            [Calculator(), ClockTool(), SystemStatus(FakeRegistry(), Path("/")), *failing]
+            [Calculator(), ClockTool(), Convert(), SystemStatus(FakeRegistry(), Path("/")), *failing]
         )
         self.work: Any = self.nodes.get("work")
         self.runner = WorkflowRunner(

@@ -124,6 +124,12 @@ async def test_a_question_that_needs_a_tool_goes_to_the_model_the_tool_and_the_m
         ("hey, how much is (1,000 - 0.5) / 2 please?", "calculator", "499.75"),
         ("calculate 2 ^ 10 =", "calculator", "1024"),
         ("what is -3 minus -5", "calculator", "2"),
+        ("what is 12% of 340", "calculator", "40.8"),
+        ("What is 19.99 + 0.01?", "calculator", "20"),
+        ("what's seventeen times twenty-three", "calculator", "391"),
+        ("turn 3 cups into ml", "convert", "3 cups is about 709.765 ml."),
+        ("What is 72°F in Celsius?", "convert", "72°F is about 22.2222 °C."),
+        ("how many feet are in a mile", "convert", "a mile is 5280 feet."),
         ("what is 1/0?", "calculator", "I cannot work that out: division by zero has no result"),
     ],
 )
@@ -145,7 +151,15 @@ async def test_the_time_is_told_without_a_model(ask, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["system status", "Status?", "show me the status", "what is the cluster status?"]
+    "text",
+    [
+        "system status",
+        "Status?",
+        "show me the status",
+        "what is the cluster status?",
+        "how is the cluster doing",
+        "Are all services healthy?",
+    ],
 )
 async def test_the_status_of_the_system_is_asked_of_its_tool(ask, text):
     result = await ask(text)
@@ -158,6 +172,7 @@ async def test_the_status_of_the_system_is_asked_of_its_tool(ask, text):
     ["What is the capital of France?", "What is 42?", "what is the time complexity of quicksort",
      "what time is it in the story", "What is 9/11?", "what is 2024-11-21",
      "What is the status of women in 1900?",
+     "what is love in French", "how many people are in China",
      "time flies", "Who won 3 to 2?", "what is love", "what is 3D printing", "2 apples", "what's 24/7",
      "17 times", "status quo", "What is the date of the French revolution?", "1" * 501 + "+1", ""],
 )  # fmt: skip

@@ -11,6 +11,7 @@ from pipecatapp.sentences.load import SHIPPED, load_sentences
 from pipecatapp.settings import PipecatappSettings
 from pipecatapp.tools.calculator import Calculator
 from pipecatapp.tools.clock import ClockTool
+from pipecatapp.tools.convert import Convert
 from pipecatapp.tools.registry import ToolRegistry
 from pipecatapp.tools.system_status import SystemStatus
 from tests.servers.agent import WORKFLOWS, running_agent
@@ -26,7 +27,7 @@ intents:
 
 @pytest.fixture
 def tools():
-    return ToolRegistry([Calculator(), ClockTool(), SystemStatus(FakeRegistry(), Path("/"))])
+    return ToolRegistry([Calculator(), ClockTool(), Convert(), SystemStatus(FakeRegistry(), Path("/"))])
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ ENGLISH = RbnfEngine.for_language("en")
         ("twelve", 12), ("twenty-three", 23), ("one hundred and five", 105), ("a hundred", 100),
         ("fifteen hundred", 1500), ("two thousand and nineteen", 2019), ("a", 1), ("an", 1), ("a dozen", 12),
         ("half", Fraction(1, 2)), ("one and a half", Fraction(3, 2)), ("three quarters", Fraction(3, 4)),
-        ("two point five", Fraction(5, 2)), ("2½", Fraction(5, 2)), ("2 1/2", Fraction(5, 2)),
+        ("two point five", Fraction(5, 2)), ("half a", Fraction(1, 2)),
+        ("three quarters of an", Fraction(3, 4)), ("2½", Fraction(5, 2)), ("2 1/2", Fraction(5, 2)),
         ("1,000.5", Fraction(2001, 2)), ("-3", -3), (" 12 ", 12),
     ],
 )  # fmt: skip
@@ -37,6 +38,8 @@ def test_a_number_is_read_as_it_is_said_and_written(text, value):
         "1,00",
         "1/0",
         "two or three",
+        "three a",
+        "of an",
         "x",
     ],
 )
