@@ -61,6 +61,9 @@ class PipecatappSettings(ServiceSettings):
         description="URL of the agent's database, as postgresql://user:password@host:5432/database; a SQLite "
         "file under HOME by default.",
     )
+    household: str = Field(
+        "", max_length=100, description="The name of the household, as the agent says it: the Millers."
+    )
     time_zone: Annotated[str, AfterValidator(_is_time_zone)] | None = Field(
         None, description="The household's time zone, as Europe/Berlin; this machine's own by default."
     )

@@ -10,7 +10,7 @@ from hassil.expression import Group
 from hassil.intents import Intents
 from hassil.recognize import RecognizeResult, recognize_all
 
-from pipecatapp.sentences.slots import SLOT_KINDS
+from pipecatapp.sentences.slots import FREE_KINDS, SLOT_KINDS
 
 MAX_TEXT = 500  #: characters; a longer text is no command, and bounds what matching may cost
 MAX_READINGS = 1_000  #: ways to read one text that are looked at
@@ -60,7 +60,7 @@ def _best(text: str, intents: Intents) -> Command | None:
         slots = _slots(result, text, intents)
         if slots is None:
             continue
-        free = sum(len(value) for kind, value in slots.values() if kind == "text")
+        free = sum(len(value) for kind, value in slots.values() if kind in FREE_KINDS)
         every = sum(len(value) for kind, value in slots.values() if kind)
         args = {name: value for name, (_, value) in slots.items()}
         tool = result.intent.name

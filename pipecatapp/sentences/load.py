@@ -6,6 +6,7 @@ of both, `[a]` is with or without, `<rule>` an expansion rule, `{kind:argument}`
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from clusterkit.config.suggest import suggest
 from clusterkit.config.yaml_file import Location, YamlDocument, read_yaml, validate
 from clusterkit.errors import ConfigFileError
 from pipecatapp.sentences.grammar import Grammar
-from pipecatapp.sentences.slots import SLOT_KINDS
+from pipecatapp.sentences.slots import FREE_KINDS, SLOT_KINDS
 from pipecatapp.tools.base import ToolError
 from pipecatapp.tools.registry import ToolRegistry
 
@@ -91,7 +92,8 @@ def load_sentences(own: Path, tools: ToolRegistry) -> Sentences:
                 added.add(read_yaml(file))
             except ConfigFileError as error:
                 broken.append(error)
-        grammars[folder.name] = Grammar(shipped.data(), added.data())
+        grammars[folder.name] = grammar = Grammar(shipped.data(), added.data())
+        grammar.recognise("hearth")  # hassil parses its templates when they are first used
     return Sentences(grammars, tuple(broken))
 
 
@@ -153,6 +155,10 @@ class _Check:
     known_rules: Mapping[str, str]
     known_lists: set[str]
 
+    @cached_property
+    def parsed_rules(self) -> dict[str, Sentence]:
+        return {name: parse_sentence(body) for name, body in self.known_rules.items()}
+
     def rules(self, rules: Mapping[str, str]) -> None:
         for name, body in rules.items():
             list(self._expanded(body, ("expansion_rules", name), (name,)))
@@ -166,9 +172,8 @@ class _Check:
         references = list(self._expanded(text, at, ()))
         for reference in references:
             self.argument(tool, reference.slot_name, arguments, at)
-        rules = {name: parse_sentence(body) for name, body in self.known_rules.items()}
-        takes_any_text = any(one.list_name == "text" for one in references)
-        if takes_any_text and not parse_sentence(text).get_required_clauses(rules):
+        takes_any_text = any(one.list_name in FREE_KINDS for one in references)
+        if takes_any_text and not parse_sentence(text).get_required_clauses(self.parsed_rules):
             raise self.document.error(at, f"{text!r} needs words of its own: any text would match it")
 
     def _expanded(self, text: str, at: Location, within: tuple[str, ...]) -> Iterator[ListReference]:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
-from pipecatapp.spoken.numbers import read_number
+from pipecatapp.spoken.numbers import MAX_CHARACTERS, read_number
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,8 @@ def read_unit(text: str) -> Unit | None:
 
 def read_measure(text: str) -> tuple[Fraction, Unit] | None:
     """The quantity that `text` says as a whole, or None."""
+    if len(text) > MAX_CHARACTERS:
+        return None
     words = _GAP.sub(" ", text.lower()).split()
     for split in range(1, len(words)):
         unit = read_unit(" ".join(words[split:]))

@@ -24,7 +24,7 @@ _RUN = re.compile(
     rf"\b(?:a (?=hundred|thousand|million|billion|dozen))?(?:{_NUMBER_WORD})\b"
     rf"(?:(?: and |[ -]| point )(?:{_NUMBER_WORD})\b)*"
 )
-MAX_CHARACTERS = 100  #: of one number
+MAX_CHARACTERS = 100  #: of what is read as one number, quantity or time
 
 
 def read_number(text: str) -> Fraction | None:

@@ -16,6 +16,7 @@ class Risk(StrEnum):
     """The worst that a tool can do."""
 
     READ = "read"
+    KEEP = "keep"  # keeps or forgets what a person asked the agent to keep, in the agent's own database
     WRITE = "write"
     HOST = "host"  # runs programs or changes the machine
     IRREVERSIBLE = "irreversible"

@@ -16,6 +16,7 @@ class Conversation:
     def __init__(self) -> None:
         """Nobody listens yet."""
         self._listeners: set[asyncio.Queue[str | None]] = set()
+        self._heard = asyncio.Event()  # set while there is a listener
 
     def speak(self, text: str) -> None:
         """Speak to everybody; a listener that is far behind misses the oldest of it."""
@@ -35,11 +36,18 @@ class Conversation:
         """What is spoken from now on, until the conversation is closed."""
         backlog: asyncio.Queue[str | None] = asyncio.Queue(LISTENER_BACKLOG)
         self._listeners.add(backlog)
+        self._heard.set()
         try:
             while (text := await backlog.get()) is not None:
                 yield text
         finally:
             self._listeners.discard(backlog)
+            if not self._listeners:
+                self._heard.clear()
+
+    async def wait_for_listener(self) -> None:
+        """Return when somebody listens, at once if so already."""
+        await self._heard.wait()
 
 
 def recent(history: Sequence[dict[str, Any]], context: int | None) -> list[dict[str, Any]]:
