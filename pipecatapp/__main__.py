@@ -52,6 +52,7 @@ from pipecatapp.tools.registry import ToolRegistry
 from pipecatapp.tools.shopping import ListAdd, ListRemove, ListShow
 from pipecatapp.tools.system_status import SystemStatus
 from pipecatapp.tools.timers import CancelTimer, ListTimers, SetReminder, SetTimer
+from pipecatapp.turns.about import about_household
 from pipecatapp.turns.conversation import Conversation
 from pipecatapp.turns.inbox import Inbox, callback_rule
 from pipecatapp.turns.main_model import look_up_main_model
@@ -230,6 +231,7 @@ def make_turns(base: Base, runs: Runs) -> Turns:
         new_id=new_id,
         model=lambda: look_up_main_model(base.registry, settings.main_expert_service),
         tools=runs.tools.names,
+        about=lambda: about_household(settings.household, base.clock.now(), settings.zone, runs.tools.names),
     )
 
 

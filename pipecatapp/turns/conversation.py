@@ -50,11 +50,16 @@ class Conversation:
         await self._heard.wait()
 
 
-def recent(history: Sequence[dict[str, Any]], context: int | None) -> list[dict[str, Any]]:
-    """The latest part of a conversation that fits a context of so many tokens; all of it when unknown."""
+def recent(
+    history: Sequence[dict[str, Any]], context: int | None, question: str = ""
+) -> list[dict[str, Any]]:
+    """The latest part of a conversation that fits, with the question, a context of so many tokens.
+
+    All of it when the context is not known.
+    """
     if context is None:
         return list(history)
-    space = context * CHARACTERS_PER_TOKEN_OF_CONTEXT
+    space = context * CHARACTERS_PER_TOKEN_OF_CONTEXT - len(question)
     kept: list[dict[str, Any]] = []
     for message in reversed(history):
         space -= len(message["content"])

@@ -142,3 +142,23 @@ async def _two(lines: AsyncIterator[str]) -> AsyncIterator[str]:
         if line:
             yield line
             return
+
+
+async def test_the_model_is_told_of_the_household_and_keeps_its_instructions_in_a_long_chat(
+    tmp_path: Path,
+) -> None:
+    turn = [{"role": "user", "content": "x" * 900}, {"role": "assistant", "content": "y" * 900}]
+    asked = [*turn * 20, {"role": "user", "content": "Tell me of the sea."}]
+    async with running_agent(settings(tmp_path)) as agent:
+        await agent.says(ScriptedAnswer(text=MODEL))
+        await agent.announce_expert(model="small", context="2048")
+        answer = await agent.client.post("/v1/chat/completions", json={"model": "hearth", "messages": asked})
+        (gateway,) = await agent.registry.instances(agent.settings.gateway_service)
+        script = await agent.client.get(f"http://127.0.0.1:{gateway.port}/script/requests")
+    assert answer.status_code == 200, answer.text
+    (request,) = script.json()
+    system, *rest = request["body"]["messages"]
+    assert "the Millers" in system["content"]
+    assert "(Europe/Berlin)" in system["content"]
+    assert [message["role"] for message in rest] == ["user", "assistant", "user"]
+    assert sum(len(message["content"]) for message in [system, *rest]) < 2048 * 4

@@ -219,7 +219,7 @@ async def test_the_conversation_so_far_is_sent_along(ask, kit, script):
 
 
 async def test_a_model_that_cannot_call_tools_is_offered_none(ask, kit, script):
-    await ask("Who are you?", script("Hearth."), tools=[])
+    await ask("Who was Ada?", script("A countess."), tools=[])
     assert kit.models.asked[0].tools == []
 
 
@@ -289,3 +289,39 @@ async def test_a_model_that_never_stops_calling_tools_is_stopped(ask, kit, scrip
         await ask("Well?", *[script("", calls)] * 9)
     assert caught.value.code == "loop_exhausted"
     assert len(kit.models.asked) == 6
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    ["<think>Two?</think>It is| 2.", "<th|ink>Two|?</thi|nk>\n\nIt is| 2.", "It is| 2.<think>Or| is it"],
+)
+async def test_what_the_model_thinks_is_neither_heard_nor_kept(ask, kit, script, pieces):
+    result = await ask("Well?", script(pieces), tools=[])
+    assert result.outputs == {"reply": "It is 2."}
+    assert "".join(spoken(kit)) == "It is 2."
+    assert result.nodes["think[0].ask"].outputs["message"]["content"] == "It is 2."
+    assert "Two" not in str(await kit.events())
+
+
+async def test_what_the_model_thinks_before_a_tool_call_is_not_sent_back_to_it(ask, kit, script):
+    calls = ("calculator", '{"expression": "1+1"}')
+    await ask("Well?", script("<think>I| will add|</think>", calls), script("It is 2."))
+    assert kit.models.asked[1].messages[2]["content"] == ""
+
+
+async def test_a_model_that_only_thinks_gives_no_answer_and_that_is_said(ask, kit, script):
+    with pytest.raises(RunFailedError, match="thought about it and came to no answer"):
+        await ask("Well?", script("<think>Two, or| three"), tools=[])
+    assert spoken(kit) == []
+
+
+async def test_the_model_is_told_who_it_is_what_day_it_is_and_what_it_can_do(ask, kit, script):
+    about = {
+        "household": "the Millers",
+        "today": "Friday, 27 March 2026 (Europe/Berlin)",
+        "abilities": "set timers",
+    }
+    await ask("Well?", script("Yes."), **about)
+    prompt = kit.models.asked[0].messages[0]["content"]
+    assert prompt.startswith("You are Hearth, the private assistant of the Millers.")
+    assert "Today is Friday, 27 March 2026 (Europe/Berlin). You can set timers" in prompt
