@@ -9,7 +9,7 @@ from pipecatapp.tools.base import Risk, ToolArguments, ToolContext, ToolResult
 _ABILITIES = {
     "calculator": "work things out exactly",
     "convert": "convert units",
-    "clock": "tell the time, here and elsewhere",
+    "clock": "tell the time here and elsewhere",
     "set_timer": "set timers and reminders",
     "remember": "remember what you tell me",
     "add_note": "take notes",
@@ -40,7 +40,7 @@ class Introduction:
         whose = (
             f"the assistant of {self._household}" if self._household else "the assistant of this household"
         )
-        text = f"I am Hearth, {whose}. I run on your own machine, and nothing you say leaves it."
+        text = f"I am Hearth, {whose}. I run on your own machines, and nothing you say leaves them."
         if abilities:
             text += f" I can {', '.join(abilities[:-1])}{' and ' if abilities[:-1] else ''}{abilities[-1]}."
         return ToolResult(data, f"{text} Ask me anything else, too.")

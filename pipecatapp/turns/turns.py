@@ -192,6 +192,7 @@ class Turns:
             "text": turn.text,
             "history": recent(turn.history, model.context, turn.text),
             **self._about(),
+            "built_in_model": model.built_in,
             "tools": list(self._tools) if model.tools else [],
         }
         return await self._runner.run(

@@ -315,6 +315,11 @@ async def test_a_model_that_only_thinks_gives_no_answer_and_that_is_said(ask, ki
     assert spoken(kit) == []
 
 
+async def test_a_toy_of_a_model_is_told_as_little_as_possible(ask, kit, script):
+    await ask("Well?", script("Yes."), built_in_model=True)
+    assert kit.models.asked[0].messages[0]["content"] == "You are a helpful assistant."
+
+
 async def test_the_model_is_told_who_it_is_what_day_it_is_and_what_it_can_do(ask, kit, script):
     about = {
         "household": "the Millers",
