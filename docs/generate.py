@@ -25,7 +25,7 @@ from llama_expert.app import expert_app
 from llama_expert.settings import LlamaExpertSettings
 from moe_gateway.control_plane import make_control_plane
 from moe_gateway.settings import GatewaySettings
-from pipecatapp.__main__ import all_tools
+from pipecatapp.__main__ import Memory, all_tools
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.settings import PipecatappSettings
 from pipecatapp.web.app import make_app
@@ -203,7 +203,7 @@ def tools_page() -> str:
     """Every tool of the agent."""
     nothing: Any = None
     parts = [NOTE, "# Tools\n"]
-    for tool in all_tools(nothing, nothing):
+    for tool in all_tools(nothing, nothing, Memory(nothing, nothing, nothing, nothing), ""):
         aliases = ", ".join(f"`{alias}`" for alias in tool.aliases)
         parts.append(f"## {tool.name}\n\n{tool.description}\n")
         parts.append(f"Risk: {tool.risk.value}.{f' Alias: {aliases}.' if aliases else ''}\n")

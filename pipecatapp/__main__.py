@@ -29,21 +29,34 @@ from clusterkit.storage.database import Database, migrate
 from clusterkit.telemetry.event_log import EventLog
 from clusterkit.telemetry.logs import configure_logging
 from clusterkit.telemetry.metrics import Metrics
+from pipecatapp.memory.alarms import Alarms
+from pipecatapp.memory.facts import Facts
+from pipecatapp.memory.notes import Notes
+from pipecatapp.memory.shopping import ShoppingList
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.runs.approval import ApprovalHook
 from pipecatapp.runs.bookkeeping import ActionLogHook, ToolCallsHook, ToolMetricsHook, UsageHook
 from pipecatapp.runs.hooks import CallHook
 from pipecatapp.runs.library import WorkflowLibrary
 from pipecatapp.runs.runner import WorkflowRunner
+from pipecatapp.sentences.load import Sentences, load_sentences
 from pipecatapp.settings import GATEWAY_TOKEN, SERVICE, PipecatappSettings
 from pipecatapp.tools.base import Tool
 from pipecatapp.tools.calculator import Calculator
 from pipecatapp.tools.clock import ClockTool
+from pipecatapp.tools.convert import Convert
+from pipecatapp.tools.introduction import Introduction
+from pipecatapp.tools.memory import Forget, Recall, Remember
+from pipecatapp.tools.notes import AddNote, DeleteNote, ListNotes
 from pipecatapp.tools.registry import ToolRegistry
+from pipecatapp.tools.shopping import ListAdd, ListRemove, ListShow
 from pipecatapp.tools.system_status import SystemStatus
+from pipecatapp.tools.timers import CancelTimer, ListTimers, SetReminder, SetTimer
+from pipecatapp.turns.about import about_household
 from pipecatapp.turns.conversation import Conversation
 from pipecatapp.turns.inbox import Inbox, callback_rule
 from pipecatapp.turns.main_model import look_up_main_model
+from pipecatapp.turns.ringing import Ringing
 from pipecatapp.turns.turns import Limits, Turns
 from pipecatapp.web.app import make_app
 from pipecatapp.web.callbacks import deliver_over
@@ -58,9 +71,41 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 log = structlog.get_logger()
 
 
-def all_tools(registry: Registry, disk: Path) -> tuple[Tool, ...]:
-    """The tools of the agent; `disk` is a path on the file system whose free space is told."""
-    return (SystemStatus(registry, disk), ClockTool(), Calculator())
+@dataclass(frozen=True)
+class Memory:
+    """What the household asked to keep."""
+
+    facts: Facts
+    notes: Notes
+    shopping: ShoppingList
+    alarms: Alarms
+
+
+def all_tools(registry: Registry, disk: Path, memory: Memory, household: str) -> tuple[Tool, ...]:
+    """The tools of the agent.
+
+    `disk` is a path on the file system whose free space is told, `household` a name that may be empty.
+    """
+    tools: tuple[Tool, ...] = (
+        SystemStatus(registry, disk),
+        ClockTool(),
+        Calculator(),
+        Convert(),
+        SetTimer(memory.alarms),
+        SetReminder(memory.alarms),
+        ListTimers(memory.alarms),
+        CancelTimer(memory.alarms),
+        Remember(memory.facts),
+        Recall(memory.facts),
+        Forget(memory.facts),
+        AddNote(memory.notes),
+        ListNotes(memory.notes),
+        DeleteNote(memory.notes),
+        ListAdd(memory.shopping),
+        ListRemove(memory.shopping),
+        ListShow(memory.shopping),
+    )
+    return (*tools, Introduction(household, [tool.name for tool in tools]))
 
 
 def call_hooks(
@@ -93,8 +138,8 @@ class Base:
 
 
 @asynccontextmanager
-async def open_storage(base: Base) -> AsyncIterator[EventLog]:
-    """The event log on its database. Raises `StorageError`."""
+async def open_storage(base: Base) -> AsyncIterator[tuple[EventLog, Memory]]:
+    """The event log and the memory on their database. Raises `StorageError`."""
     url = base.settings.effective_database_url
     base.settings.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     await asyncio.to_thread(migrate, url, MIGRATIONS)
@@ -102,9 +147,16 @@ async def open_storage(base: Base) -> AsyncIterator[EventLog]:
         events = EventLog(database, base.clock, new_id)
         log.info("opened", interrupted_before=await events.close_interrupted())
         try:
-            yield events
+            yield events, open_memory(database, base.clock)
         finally:
             await events.flush()
+
+
+def open_memory(database: Database, clock: Clock) -> Memory:
+    """The memory on a database that has its tables."""
+    return Memory(
+        Facts(database, clock), Notes(database, clock), ShoppingList(database), Alarms(database, clock)
+    )
 
 
 @asynccontextmanager
@@ -133,13 +185,22 @@ class Runs:
     nodes: NodeRegistry
     library: WorkflowLibrary
     tools: ToolRegistry
+    sentences: Sentences
     runner: WorkflowRunner
 
 
-def make_runs(base: Base, events: EventLog, models: Models, policies: Sequence[CallHook]) -> Runs:
-    """The engine with its node types, workflows and tools."""
+def make_runs(
+    base: Base, events: EventLog, memory: Memory, models: Models, policies: Sequence[CallHook]
+) -> Runs:
+    """The engine with its node types, workflows, tools and sentences. Blocks on the disk.
+
+    Raises `ConfigFileError` for sentences that come with Hearth; a person's own broken file is left out.
+    """
     nodes = load_nodes(base.settings)
-    tools = ToolRegistry(all_tools(base.registry, base.settings.home))
+    tools = ToolRegistry(all_tools(base.registry, base.settings.home, memory, base.settings.household))
+    sentences = load_sentences(base.settings.sentences_dir, tools)
+    for error in sentences.broken:
+        log.error("broken_sentences", problem=str(error))
     runner = WorkflowRunner(
         nodes=nodes,
         tools=tools,
@@ -149,8 +210,10 @@ def make_runs(base: Base, events: EventLog, models: Models, policies: Sequence[C
         clock=base.clock,
         chance=random.Random().random,  # its own: nobody else in the process draws from it
         hooks=call_hooks(base.metrics, tools, policies),
+        grammars=sentences.grammars,
+        zone=base.settings.zone,
     )
-    return Runs(nodes, WorkflowLibrary(base.settings.workflows_dir, nodes.specs), tools, runner)
+    return Runs(nodes, WorkflowLibrary(base.settings.workflows_dir, nodes.specs), tools, sentences, runner)
 
 
 def make_turns(base: Base, runs: Runs) -> Turns:
@@ -168,6 +231,7 @@ def make_turns(base: Base, runs: Runs) -> Turns:
         new_id=new_id,
         model=lambda: look_up_main_model(base.registry, settings.main_expert_service),
         tools=runs.tools.names,
+        about=lambda: about_household(settings.household, base.clock.now(), settings.zone, runs.tools.names),
     )
 
 
@@ -185,6 +249,18 @@ async def open_inbox(base: Base, turns: Turns, conversation: Conversation) -> As
             yield inbox
         finally:
             await inbox.close()
+
+
+@asynccontextmanager
+async def ringing(base: Base, memory: Memory, conversation: Conversation) -> AsyncIterator[None]:
+    """Timers and reminders ring while the block runs."""
+    rings = Ringing(memory.alarms, conversation, base.clock, base.settings.zone)
+    task = asyncio.create_task(rings.run(), name="ringing")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 @dataclass(frozen=True)
@@ -206,11 +282,18 @@ async def open_agent(
     Raises `HearthError` when it cannot start.
     """
     base, conversation = Base(settings, registry, clock, Metrics()), Conversation()
-    async with open_storage(base) as events, open_models(base) as models:
-        runs = make_runs(base, events, models, policies)
+    async with open_storage(base) as (events, memory), open_models(base) as models:
+        runs = await asyncio.to_thread(make_runs, base, events, memory, models, policies)
         turns = make_turns(base, runs)
-        async with open_inbox(base, turns, conversation) as inbox:
-            health = agent_health(settings, registry, library=runs.library, nodes=runs.nodes, events=events)
+        async with open_inbox(base, turns, conversation) as inbox, ringing(base, memory, conversation):
+            health = agent_health(
+                settings,
+                registry,
+                library=runs.library,
+                nodes=runs.nodes,
+                sentences=runs.sentences,
+                events=events,
+            )
             routers = [
                 chat_routes(turns, settings.model_name, clock),
                 message_routes(inbox, conversation),

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -18,6 +19,14 @@ def _is_database_url(value: SecretStr) -> SecretStr:
         database_url(value.get_secret_value())
     except StorageError as error:
         raise ValueError(str(error)) from error
+    return value
+
+
+def _is_time_zone(value: str) -> str:
+    try:
+        ZoneInfo(value)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ValueError(f"unknown time zone {value!r}; use an IANA name such as Europe/Berlin") from error
     return value
 
 
@@ -52,6 +61,12 @@ class PipecatappSettings(ServiceSettings):
         description="URL of the agent's database, as postgresql://user:password@host:5432/database; a SQLite "
         "file under HOME by default.",
     )
+    household: str = Field(
+        "", max_length=100, description="The name of the household, as the agent says it: the Millers."
+    )
+    time_zone: Annotated[str, AfterValidator(_is_time_zone)] | None = Field(
+        None, description="The household's time zone, as Europe/Berlin; this machine's own by default."
+    )
     max_concurrent_agents: int = Field(3, ge=1, le=1000, description="Turns that run at the same time.")
     max_waiting_turns: int = Field(64, ge=0, description="Turns that may wait for a place; more get 429.")
     default_timeout_seconds: float = Field(
@@ -73,3 +88,13 @@ class PipecatappSettings(ServiceSettings):
         if self.database_url is not None:
             return self.database_url.get_secret_value()
         return sqlite_url(self.data_dir / "pipecatapp.db")
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        """The household's time zone; None for this machine's own."""
+        return ZoneInfo(self.time_zone) if self.time_zone is not None else None
+
+    @property
+    def sentences_dir(self) -> Path:
+        """Where a person keeps sentences of their own, in a folder for each language."""
+        return self.home / "sentences"

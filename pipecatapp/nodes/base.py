@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from clusterkit.clock import Clock
 from clusterkit.llm.chat import Models
+from pipecatapp.sentences.grammar import Grammar
 from pipecatapp.tools.base import Risk, ToolResult
 from pipecatapp.workflow.spec import BlockSpec, ConfigModel, NodeSpec, Pattern
 from pipecatapp.workflow.types import parse
@@ -48,6 +49,7 @@ class NodeContext:
     clock: Clock
     models: Models  #: failures are `NodeError` here
     tools: Tools
+    grammars: Mapping[str, Grammar]  #: the sentences of exact commands, by language
     emit: Callable[[str], Awaitable[None]]  #: pass on a piece of text while it is being made
     alive: Callable[[], None]  #: a sign of life, for `idle_timeout`
 

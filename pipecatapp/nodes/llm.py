@@ -2,12 +2,15 @@
 
 import json
 from collections.abc import Awaitable, Callable, Sequence
+from io import StringIO
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from clusterkit.llm.chat import ChatCall, ModelReply
+from clusterkit.llm.chat import ChatCall, ModelReply, ToolRequest
 from pipecatapp.nodes.base import Node, NodeConfig, NodeContext, Tools
+from pipecatapp.nodes.reasoning import HiddenReasoning
+from pipecatapp.workflow.errors import ErrorCode, NodeError
 from pipecatapp.workflow.spec import Wire
 
 
@@ -28,7 +31,7 @@ class LlmConfig(NodeConfig):
 
 
 class LlmNode(Node[LlmConfig]):
-    """Asks a model, with tools if wished; its text flows on while it is written."""
+    """Asks a model, with tools if wished; its text flows on while it is written, without what it thinks."""
 
     type: ClassVar[str] = "llm"
     Config: ClassVar[Any] = LlmConfig
@@ -43,11 +46,16 @@ class LlmNode(Node[LlmConfig]):
     async def run(self, config: LlmConfig, context: NodeContext) -> dict[str, Any]:
         """See `Node.run`."""
         held = _HoldBack(config.hold_back if config.tools else 0, context.emit)
+        reasoning, said = HiddenReasoning(), StringIO()
+
+        async def say(text: str) -> None:
+            if text:
+                said.write(text)
+                await held.add(text)
 
         async def on_text(piece: str) -> None:
             context.alive()
-            if piece:
-                await held.add(piece)
+            await say(reasoning.add(piece))
 
         call = ChatCall(
             model=config.model,
@@ -57,11 +65,16 @@ class LlmNode(Node[LlmConfig]):
             max_tokens=config.max_tokens,
         )
         reply = await context.models.chat(call, on_text)
+        await say(reasoning.end())
+        text = said.getvalue()
         if not reply.tool_requests:
+            if not text and reasoning.hid_something:
+                problem = f"model {config.model!r} thought about it and came to no answer"
+                raise NodeError(ErrorCode.INVALID_OUTPUT, problem)
             await held.release()
         return {
-            "text": reply.text,
-            "message": _message(reply),
+            "text": text,
+            "message": _message(text, reply.tool_requests),
             "tool_calls": _tool_calls(reply, context.tools),
             "usage": {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out},
             "finish_reason": reply.finish_reason,
@@ -89,16 +102,16 @@ class _HoldBack:
             await self._emit(piece)
 
 
-def _message(reply: ModelReply) -> dict[str, Any]:
-    message: dict[str, Any] = {"role": "assistant", "content": reply.text}
-    if reply.tool_requests:
+def _message(text: str, requests: Sequence[ToolRequest]) -> dict[str, Any]:
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if requests:
         message["tool_calls"] = [
             {
                 "id": request.id,
                 "type": "function",
                 "function": {"name": request.name, "arguments": request.arguments},
             }
-            for request in reply.tool_requests
+            for request in requests
         ]
     return message
 

@@ -7,7 +7,7 @@ from pipecatapp.workflow.errors import ErrorCode
 
 
 class ApprovalHook(CallHook):
-    """Refuses tools that can do more than read: nobody can be asked yet."""
+    """Refuses tools that can do more than read and keep their own books: nobody can be asked yet."""
 
     def __init__(self, tools: ToolRegistry) -> None:
         """`tools` are those that there are."""
@@ -18,7 +18,7 @@ class ApprovalHook(CallHook):
         if call.kind is not CallKind.TOOL:
             return
         tool = self._tools.get(call.requested)
-        if tool.risk is not Risk.READ:
+        if tool.risk not in (Risk.READ, Risk.KEEP):
             raise ToolError(
                 f"tool {tool.name!r} has the risk {tool.risk.value!r} and needs a person's approval, "
                 "which this version cannot ask for",

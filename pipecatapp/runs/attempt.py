@@ -26,6 +26,7 @@ async def attempt(
                 clock=run.engine.clock,
                 models=RecordedModels(run, path),
                 tools=RecordedTools(run, path),
+                grammars=run.engine.grammars,
                 emit=_emitter(run, node, alive),
                 alive=alive,
             )

@@ -76,7 +76,8 @@ class RecordedTools:
 
     async def _carry_out(self, name: str, arguments: Any) -> ToolResult:
         tool = self._tools.get(name)
-        return await tool.run(check_arguments(tool, arguments), ToolContext(self._run.engine.clock))
+        engine = self._run.engine
+        return await tool.run(check_arguments(tool, arguments), ToolContext(engine.clock, engine.zone))
 
 
 async def _through_hooks(call: Call, carry_out: Callable[[], Awaitable[Result]]) -> Result:

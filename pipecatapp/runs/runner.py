@@ -1,6 +1,7 @@
 """Runs a workflow from its inputs to its outputs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import tzinfo
 from typing import Any
 
 from clusterkit.clock import Clock
@@ -17,6 +18,7 @@ from pipecatapp.runs.hooks import CallHook
 from pipecatapp.runs.metrics import RunMetrics
 from pipecatapp.runs.records import InvalidInputError, RunFailedError, RunResult, Usage
 from pipecatapp.runs.state import Engine, RunState
+from pipecatapp.sentences.grammar import Grammar
 from pipecatapp.tools.registry import ToolRegistry
 from pipecatapp.workflow.graph import Graph
 from pipecatapp.workflow.journal import RunStatus
@@ -38,9 +40,26 @@ class WorkflowRunner:
         clock: Clock,
         chance: Callable[[], float],
         hooks: Sequence[CallHook],
+        grammars: Mapping[str, Grammar],
+        zone: tzinfo | None,
     ) -> None:
-        """`chance` gives random numbers in [0, 1), for the jitter of retries; `hooks` see every call."""
-        self._engine = Engine(nodes, tools, models, events, RunMetrics(metrics), clock, chance, hooks)
+        """`chance` gives random numbers in [0, 1), for the jitter of retries; `hooks` see every call.
+
+        `grammars` are the sentences of exact commands, by language; `zone` is the household's time zone,
+        None for this machine's own.
+        """
+        self._engine = Engine(
+            nodes=nodes,
+            tools=tools,
+            grammars=grammars,
+            zone=zone,
+            models=models,
+            events=events,
+            metrics=RunMetrics(metrics),
+            clock=clock,
+            chance=chance,
+            hooks=hooks,
+        )
 
     async def run(
         self,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import tzinfo
 from typing import Any
 
 from clusterkit.clock import Clock
@@ -15,6 +16,7 @@ from pipecatapp.runs.events import Listener, Speech
 from pipecatapp.runs.hooks import CallHook
 from pipecatapp.runs.metrics import RunMetrics
 from pipecatapp.runs.records import NodeRecord, ToolCallRecord, Usage
+from pipecatapp.sentences.grammar import Grammar
 from pipecatapp.tools.registry import ToolRegistry
 
 
@@ -24,6 +26,8 @@ class Engine:
 
     nodes: NodeRegistry
     tools: ToolRegistry
+    grammars: Mapping[str, Grammar]  #: by language
+    zone: tzinfo | None  #: the household's; None for this machine's own
     models: Models
     events: EventLog
     metrics: RunMetrics

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import tzinfo
 from enum import StrEnum
 from typing import Any, ClassVar, Protocol
 
@@ -15,6 +16,7 @@ class Risk(StrEnum):
     """The worst that a tool can do."""
 
     READ = "read"
+    KEEP = "keep"  # keeps or forgets what a person asked the agent to keep, in the agent's own database
     WRITE = "write"
     HOST = "host"  # runs programs or changes the machine
     IRREVERSIBLE = "irreversible"
@@ -47,6 +49,7 @@ class ToolContext:
     """What every tool may use."""
 
     clock: Clock
+    zone: tzinfo | None = None  #: the household's time zone; None for this machine's own
 
 
 class Tool(Protocol):

@@ -10,6 +10,7 @@ from typing import ClassVar
 from pydantic import Field
 from simpleeval import InvalidExpression, SimpleEval
 
+from pipecatapp.spoken.numbers import words_to_digits
 from pipecatapp.tools.base import Risk, ToolArguments, ToolContext, ToolError, ToolResult
 
 MAX_TEXT = 500  #: characters of an expression
@@ -17,7 +18,10 @@ MAX_DIGITS = 1_000  #: digits of any number on the way; 10 ** 1000 is more than 
 MAX_DEPTH = 64
 SHOWN_DIGITS = 15  #: significant digits of a result that has no end
 
+_PERCENT = r"(\d[\d,]*(?:\.\d+)?|\.\d+) ?(?:%|percent|per cent)"
 _WORDS = (
+    (re.compile(_PERCENT + r" of (?:the )?"), r"(\1/100)*"),
+    (re.compile(_PERCENT + r" off (?:of )?"), r"(1-\1/100)*"),
     (re.compile(r"\bplus\b"), "+"),
     (re.compile(r"\bminus\b"), "-"),
     (re.compile(r"\b(?:times|multiplied by)\b"), "*"),
@@ -27,6 +31,8 @@ _WORDS = (
     (re.compile(r"(?<=\d),(?=\d{3}(?!\d))"), ""),
 )
 _SIGNS = str.maketrans("\u00d7\u00b7\u00f7\u2212\u2013", "**/--")  #: typographic operators
+_SUM = re.compile(r"[\d\s.+*/%()-]+")  #: what `_plain` leaves of a sum
+_NO_SUM = re.compile(r"\s*(?:\d{4}-\d\d?-\d\d?\b|9/11\b|24/7\b)")
 _NUMBER = re.compile(r"(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d{1,3})?", re.IGNORECASE)
 
 
@@ -42,7 +48,8 @@ class Calculator:
         """What to work out."""
 
         expression: str = Field(
-            max_length=MAX_TEXT, description="For example 17 * 23. Operators: + - * / // % ** and brackets."
+            max_length=MAX_TEXT,
+            description="For example 17 * 23 or 12% of 340. Operators: + - * / // % ** and brackets.",
         )
 
     async def run(self, arguments: Arguments, context: ToolContext) -> ToolResult:
@@ -58,10 +65,9 @@ def calculate(expression: str) -> Fraction:
     if len(expression) > MAX_TEXT:
         raise ToolError(f"the expression has {len(expression)} characters; at most {MAX_TEXT} are allowed")
     source = _plain(expression)
-    try:
-        tree = ast.parse(source, mode="eval")
-    except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-        raise ToolError(f"{expression!r} is not an arithmetic expression") from error
+    tree = _parsed(source)
+    if tree is None:
+        raise ToolError(f"{expression!r} is not an arithmetic expression")
     if _depth(tree.body) > MAX_DEPTH:
         raise ToolError(f"the expression is nested deeper than {MAX_DEPTH} levels")
     try:
@@ -71,6 +77,15 @@ def calculate(expression: str) -> Fraction:
     except InvalidExpression as error:
         raise ToolError("only numbers, brackets and + - * / // % ** are allowed") from error
     return value
+
+
+def is_sum(text: str) -> bool:
+    """Whether `text` is a sum and nothing else: numbers with something to do, no date, no famous pair."""
+    if _NO_SUM.match(text):
+        return False
+    source = _plain(text)
+    tree = _parsed(source) if _SUM.fullmatch(source) else None
+    return tree is not None and _depth(tree.body) <= MAX_DEPTH and isinstance(_unsigned(tree.body), ast.BinOp)
 
 
 def show(value: Fraction) -> tuple[str, bool]:
@@ -101,8 +116,19 @@ def _decimal_places(denominator: int) -> int | None:
     return max(twos, fives) if denominator == 1 else None
 
 
+def _parsed(source: str) -> ast.Expression | None:
+    try:
+        return ast.parse(source, mode="eval")
+    except (SyntaxError, ValueError, MemoryError, RecursionError):
+        return None
+
+
+def _unsigned(node: ast.expr) -> ast.expr:
+    return _unsigned(node.operand) if isinstance(node, ast.UnaryOp) else node
+
+
 def _plain(expression: str) -> str:
-    text = expression.strip().rstrip("=? ").lower().translate(_SIGNS)
+    text = words_to_digits(expression.strip().rstrip("=? ")).translate(_SIGNS)
     for word, sign in _WORDS:
         text = word.sub(sign, text)
     return text.replace("^", "**").strip()

@@ -1,11 +1,12 @@
 """The date and time."""
 
-from datetime import datetime, tzinfo
+from datetime import datetime
 from typing import ClassVar
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 from pydantic import Field
 
+from pipecatapp.spoken.places import zone_of
 from pipecatapp.tools.base import Risk, ToolArguments, ToolContext, ToolError, ToolResult
 
 
@@ -21,14 +22,16 @@ class ClockTool:
         """Where to read the time."""
 
         zone: str | None = Field(
-            None, max_length=64, description="IANA time zone such as Europe/Berlin; left out: this machine's."
+            None,
+            max_length=64,
+            description="A place such as Berlin or an IANA time zone such as Europe/Berlin; left out: here.",
         )
 
     async def run(self, arguments: Arguments, context: ToolContext) -> ToolResult:
         """The moment, as data {"time", "date", "weekday", "zone", "utc_offset"} and as text."""
-        zone = find_zone(arguments.zone) if arguments.zone else None
+        zone = find_zone(arguments.zone) if arguments.zone else context.zone
         moment = context.clock.now().astimezone(zone)
-        name = arguments.zone or moment.tzname() or "local time"
+        name = zone.key if isinstance(zone, ZoneInfo) else moment.tzname() or "local time"
         data = {
             "time": moment.strftime("%H:%M:%S"),
             "date": moment.date().isoformat(),
@@ -41,12 +44,17 @@ class ClockTool:
         return ToolResult(data, f"It is {moment:%H:%M:%S} on {day} ({where}).")
 
 
-def find_zone(name: str) -> tzinfo:
-    """The time zone of an IANA name. Raises `ToolError`."""
-    try:
-        return ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise ToolError(f"unknown time zone {name!r}; use an IANA name such as Europe/Berlin") from error
+def find_zone(name: str) -> ZoneInfo:
+    """The time zone of a place or of an IANA name. Raises `ToolError`."""
+    zone = zone_of(name)
+    if zone is None:
+        raise ToolError(f"unknown time zone {name!r}; use a large city or an IANA name such as Europe/Berlin")
+    return zone
+
+
+def is_place(text: str) -> bool:
+    """Whether the time zone of a place is known."""
+    return zone_of(text) is not None
 
 
 def _offset(moment: datetime) -> str:

@@ -16,6 +16,7 @@ class Conversation:
     def __init__(self) -> None:
         """Nobody listens yet."""
         self._listeners: set[asyncio.Queue[str | None]] = set()
+        self._heard = asyncio.Event()  # set while there is a listener
 
     def speak(self, text: str) -> None:
         """Speak to everybody; a listener that is far behind misses the oldest of it."""
@@ -35,18 +36,30 @@ class Conversation:
         """What is spoken from now on, until the conversation is closed."""
         backlog: asyncio.Queue[str | None] = asyncio.Queue(LISTENER_BACKLOG)
         self._listeners.add(backlog)
+        self._heard.set()
         try:
             while (text := await backlog.get()) is not None:
                 yield text
         finally:
             self._listeners.discard(backlog)
+            if not self._listeners:
+                self._heard.clear()
+
+    async def wait_for_listener(self) -> None:
+        """Return when somebody listens, at once if so already."""
+        await self._heard.wait()
 
 
-def recent(history: Sequence[dict[str, Any]], context: int | None) -> list[dict[str, Any]]:
-    """The latest part of a conversation that fits a context of so many tokens; all of it when unknown."""
+def recent(
+    history: Sequence[dict[str, Any]], context: int | None, question: str = ""
+) -> list[dict[str, Any]]:
+    """The latest part of a conversation that fits, with the question, a context of so many tokens.
+
+    All of it when the context is not known.
+    """
     if context is None:
         return list(history)
-    space = context * CHARACTERS_PER_TOKEN_OF_CONTEXT
+    space = context * CHARACTERS_PER_TOKEN_OF_CONTEXT - len(question)
     kept: list[dict[str, Any]] = []
     for message in reversed(history):
         space -= len(message["content"])

@@ -128,12 +128,16 @@ class Turns:
         new_id: Callable[[], str],
         model: Callable[[], Awaitable[MainModel]],
         tools: Sequence[str],
+        about: Callable[[], Mapping[str, str]],
     ) -> None:
-        """`model` tells of the model of the moment, which is offered `tools` when it is good enough."""
+        """`model` tells of the model of the moment, which is offered `tools` when it is good enough.
+
+        `about` gives further inputs of the workflow, as far as it takes them: where and when it runs.
+        """
         self._runner, self._library, self._workflow = runner, library, workflow
         self._limits, self._places = limits, asyncio.Semaphore(limits.running)
         self._present: set[asyncio.Task[None]] = set()
-        self._new_id, self._model, self._tools = new_id, model, tools
+        self._new_id, self._model, self._tools, self._about = new_id, model, tools, about
 
     @asynccontextmanager
     async def run(self, turn: Turn, *, principal: Principal) -> AsyncIterator[RunningTurn]:
@@ -186,7 +190,9 @@ class Turns:
         model = await self._model()
         inputs = {
             "text": turn.text,
-            "history": recent(turn.history, model.context),
+            "history": recent(turn.history, model.context, turn.text),
+            **self._about(),
+            "built_in_model": model.built_in,
             "tools": list(self._tools) if model.tools else [],
         }
         return await self._runner.run(

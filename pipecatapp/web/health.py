@@ -8,6 +8,7 @@ from clusterkit.ports.registry import Instance, Registry
 from clusterkit.telemetry.event_log import EventLog
 from pipecatapp.nodes.registry import NodeRegistry
 from pipecatapp.runs.library import WorkflowLibrary
+from pipecatapp.sentences.load import Sentences
 from pipecatapp.settings import PipecatappSettings
 from pipecatapp.turns.main_model import main_model
 
@@ -18,6 +19,7 @@ def agent_health(
     *,
     library: WorkflowLibrary,
     nodes: NodeRegistry,
+    sentences: Sentences,
     events: EventLog,
 ) -> HealthProbe:
     """The agent needs its workflow, the gateway with an expert behind it, and its event log."""
@@ -37,6 +39,7 @@ def agent_health(
                 "model": main.name,
                 "built_in_model": main.built_in,
                 "broken_plugins": [plugin.file for plugin in nodes.broken],
+                "broken_sentences": [error.file for error in sentences.broken],
             },
         )
 

@@ -11,7 +11,7 @@ MAX_TEXT = 1_000_000  #: characters in any text an expression makes
 MAX_ITEMS = 100_000  #: items in any list an expression makes
 
 #: From harmless to worst. `max_or` follows this order, never the alphabet.
-RISK_ORDER = ("none", "read", "write", "host", "irreversible")
+RISK_ORDER = ("none", "read", "keep", "write", "host", "irreversible")
 
 
 class EvaluationError(Exception):

@@ -12,7 +12,7 @@ from clusterkit.config.catalogue import load_catalogue
 from clusterkit.config.settings import describe_settings
 from docs.figures import page_with_figures
 from docs.generate import SETTINGS, pages
-from pipecatapp.__main__ import all_tools
+from pipecatapp.__main__ import Memory, all_tools
 from pipecatapp.nodes.registry import NodeRegistry
 from tests.repository.rules import files_of
 
@@ -184,7 +184,7 @@ def test_everything_that_can_be_set_is_described() -> None:
     nothing: Any = None
     tools = [
         f"tool {tool.name}.{name}"
-        for tool in all_tools(nothing, nothing)
+        for tool in all_tools(nothing, nothing, Memory(nothing, nothing, nothing, nothing), "")
         for name, field in tool.Arguments.model_json_schema().get("properties", {}).items()
         if not field.get("description")
     ]

@@ -13,8 +13,10 @@ import pipecatapp
 from clusterkit.errors import StorageError
 from clusterkit.storage.database import migrate, open_engine
 from clusterkit.storage.urls import sqlite_url
-from clusterkit.telemetry.event_log import metadata
+from clusterkit.telemetry import event_log
+from pipecatapp.memory import tables as memory
 
+TABLES = set(event_log.metadata.tables) | set(memory.metadata.tables)
 MIGRATIONS = Path(pipecatapp.__file__).parent / "migrations"
 
 
@@ -35,7 +37,7 @@ def config(url: str) -> Config:
 def test_an_empty_database_is_brought_up_and_up_again(database_url: str) -> None:
     migrate(database_url, MIGRATIONS)
     migrate(database_url, MIGRATIONS)
-    assert tables(database_url) == set(metadata.tables)
+    assert tables(database_url) == TABLES
 
 
 def test_the_database_is_taken_down_and_brought_up_again(database_url: str) -> None:
@@ -43,14 +45,17 @@ def test_the_database_is_taken_down_and_brought_up_again(database_url: str) -> N
     command.downgrade(config(database_url), "base")
     assert tables(database_url) == set()
     migrate(database_url, MIGRATIONS)
-    assert tables(database_url) == set(metadata.tables)
+    assert tables(database_url) == TABLES
 
 
 def test_the_migrated_database_is_what_the_code_expects(database_url: str) -> None:
     migrate(database_url, MIGRATIONS)
     engine = open_engine(database_url)
+    both = sa.MetaData()
+    for table in (*event_log.metadata.tables.values(), *memory.metadata.tables.values()):
+        table.to_metadata(both)
     with engine.connect() as connection:
-        differences = compare_metadata(MigrationContext.configure(connection), metadata)
+        differences = compare_metadata(MigrationContext.configure(connection), both)
     engine.dispose()
     assert differences == []
 

@@ -18,15 +18,14 @@ from clusterkit.telemetry.actions import EventQuery
 from clusterkit.telemetry.event_log import EventLog, metadata
 from clusterkit.telemetry.metrics import Metrics
 from clusterkit.testing import FakeRegistry
-from pipecatapp.__main__ import call_hooks
+from pipecatapp.__main__ import all_tools, call_hooks, open_memory
+from pipecatapp.memory.tables import metadata as memory
 from pipecatapp.nodes.base import Node, NodeConfig
 from pipecatapp.nodes.registry import BUILT_IN, NodeRegistry
 from pipecatapp.runs.runner import WorkflowRunner
+from pipecatapp.sentences.load import load_sentences
 from pipecatapp.tools.base import Risk, ToolArguments, ToolError, ToolResult
-from pipecatapp.tools.calculator import Calculator
-from pipecatapp.tools.clock import ClockTool
 from pipecatapp.tools.registry import ToolRegistry
-from pipecatapp.tools.system_status import SystemStatus
 from pipecatapp.workflow.errors import ErrorCode, NodeError
 from pipecatapp.workflow.load import load_workflow
 
@@ -132,19 +131,20 @@ class Kit:
     log: EventLog
     clock: Clock
     models: Any
+    database: Database
     metrics: Metrics = field(default_factory=Metrics)
     heard: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.nodes = NodeRegistry((*BUILT_IN, WorkNode))
         failing: list[Any] = [FailingTool(), WritingTool()]
-        self.tools = ToolRegistry(
-            [Calculator(), ClockTool(), SystemStatus(FakeRegistry(), Path("/")), *failing]
-        )
+        mine = all_tools(FakeRegistry(), Path("/"), open_memory(self.database, self.clock), "the Millers")
+        self.tools = ToolRegistry([*mine, *failing])
         self.work: Any = self.nodes.get("work")
         self.runner = WorkflowRunner(
             nodes=self.nodes, tools=self.tools, models=self.models, events=self.log, metrics=self.metrics,
             clock=self.clock, chance=lambda: 0.5, hooks=call_hooks(self.metrics, self.tools),
+            grammars=load_sentences(Path("/nowhere"), self.tools).grammars, zone=None,
         )  # fmt: skip
 
     def load(self, nodes: str, head: str = "") -> Any:
@@ -171,12 +171,13 @@ async def make_kit(tmp_path: Any) -> AsyncIterator[Callable[..., Kit]]:
     numbers = iter(range(1_000_000))
     async with Database(sqlite_url(tmp_path / "events.db")) as database:
         metadata.create_all(database.engine)
+        memory.create_all(database.engine)
         logs: list[EventLog] = []
 
         def make(clock: Clock | None = None, models: Any = None) -> Kit:
             used = clock or SystemClock()
             logs.append(EventLog(database, used, lambda: f"e{next(numbers)}"))
-            return Kit(logs[-1], used, models or ScriptedModels())
+            return Kit(logs[-1], used, models or ScriptedModels(), database)
 
         yield make
         for log in logs:

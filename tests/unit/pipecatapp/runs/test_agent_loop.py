@@ -124,6 +124,12 @@ async def test_a_question_that_needs_a_tool_goes_to_the_model_the_tool_and_the_m
         ("hey, how much is (1,000 - 0.5) / 2 please?", "calculator", "499.75"),
         ("calculate 2 ^ 10 =", "calculator", "1024"),
         ("what is -3 minus -5", "calculator", "2"),
+        ("what is 12% of 340", "calculator", "40.8"),
+        ("What is 19.99 + 0.01?", "calculator", "20"),
+        ("what's seventeen times twenty-three", "calculator", "391"),
+        ("turn 3 cups into ml", "convert", "3 cups is about 709.765 ml."),
+        ("What is 72°F in Celsius?", "convert", "72°F is about 22.2222 °C."),
+        ("how many feet are in a mile", "convert", "a mile is 5280 feet."),
         ("what is 1/0?", "calculator", "I cannot work that out: division by zero has no result"),
     ],
 )
@@ -145,7 +151,15 @@ async def test_the_time_is_told_without_a_model(ask, text):
 
 
 @pytest.mark.parametrize(
-    "text", ["system status", "Status?", "show me the status", "what is the cluster status?"]
+    "text",
+    [
+        "system status",
+        "Status?",
+        "show me the status",
+        "what is the cluster status?",
+        "how is the cluster doing",
+        "Are all services healthy?",
+    ],
 )
 async def test_the_status_of_the_system_is_asked_of_its_tool(ask, text):
     result = await ask(text)
@@ -158,6 +172,7 @@ async def test_the_status_of_the_system_is_asked_of_its_tool(ask, text):
     ["What is the capital of France?", "What is 42?", "what is the time complexity of quicksort",
      "what time is it in the story", "What is 9/11?", "what is 2024-11-21",
      "What is the status of women in 1900?",
+     "what is love in French", "how many people are in China",
      "time flies", "Who won 3 to 2?", "what is love", "what is 3D printing", "2 apples", "what's 24/7",
      "17 times", "status quo", "What is the date of the French revolution?", "1" * 501 + "+1", ""],
 )  # fmt: skip
@@ -204,7 +219,7 @@ async def test_the_conversation_so_far_is_sent_along(ask, kit, script):
 
 
 async def test_a_model_that_cannot_call_tools_is_offered_none(ask, kit, script):
-    await ask("Who are you?", script("Hearth."), tools=[])
+    await ask("Who was Ada?", script("A countess."), tools=[])
     assert kit.models.asked[0].tools == []
 
 
@@ -274,3 +289,44 @@ async def test_a_model_that_never_stops_calling_tools_is_stopped(ask, kit, scrip
         await ask("Well?", *[script("", calls)] * 9)
     assert caught.value.code == "loop_exhausted"
     assert len(kit.models.asked) == 6
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    ["<think>Two?</think>It is| 2.", "<th|ink>Two|?</thi|nk>\n\nIt is| 2.", "It is| 2.<think>Or| is it"],
+)
+async def test_what_the_model_thinks_is_neither_heard_nor_kept(ask, kit, script, pieces):
+    result = await ask("Well?", script(pieces), tools=[])
+    assert result.outputs == {"reply": "It is 2."}
+    assert "".join(spoken(kit)) == "It is 2."
+    assert result.nodes["think[0].ask"].outputs["message"]["content"] == "It is 2."
+    assert "Two" not in str(await kit.events())
+
+
+async def test_what_the_model_thinks_before_a_tool_call_is_not_sent_back_to_it(ask, kit, script):
+    calls = ("calculator", '{"expression": "1+1"}')
+    await ask("Well?", script("<think>I| will add|</think>", calls), script("It is 2."))
+    assert kit.models.asked[1].messages[2]["content"] == ""
+
+
+async def test_a_model_that_only_thinks_gives_no_answer_and_that_is_said(ask, kit, script):
+    with pytest.raises(RunFailedError, match="thought about it and came to no answer"):
+        await ask("Well?", script("<think>Two, or| three"), tools=[])
+    assert spoken(kit) == []
+
+
+async def test_a_toy_of_a_model_is_told_as_little_as_possible(ask, kit, script):
+    await ask("Well?", script("Yes."), built_in_model=True)
+    assert kit.models.asked[0].messages[0]["content"] == "You are a helpful assistant."
+
+
+async def test_the_model_is_told_who_it_is_what_day_it_is_and_what_it_can_do(ask, kit, script):
+    about = {
+        "household": "the Millers",
+        "today": "Friday, 27 March 2026 (Europe/Berlin)",
+        "abilities": "set timers",
+    }
+    await ask("Well?", script("Yes."), **about)
+    prompt = kit.models.asked[0].messages[0]["content"]
+    assert prompt.startswith("You are Hearth, the private assistant of the Millers.")
+    assert "Today is Friday, 27 March 2026 (Europe/Berlin). You can set timers" in prompt

@@ -35,7 +35,7 @@ async def test_steps_tool_calls_and_model_calls_are_logged_with_what_they_cost(k
         (
             "tool: nope",
             "unknown_tool",
-            r"'nope' \(known: broken, calculator, clock, system_status",
+            r"'nope' \(known: add_note, broken, ",
         ),
         ("tool: broken", "tool_failed", "it is broken"),
         (

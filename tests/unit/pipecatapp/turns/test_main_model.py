@@ -50,6 +50,14 @@ def test_the_oldest_part_of_a_long_conversation_is_left_out() -> None:
     assert recent(said, 100) == said[2:]
 
 
+def test_a_long_question_leaves_less_room_for_what_was_said_before() -> None:
+    room = int(100 * CHARACTERS_PER_TOKEN_OF_CONTEXT)
+    said = conversation(room - 50, 10, 20, 10)
+    assert recent(said, 100, "x" * 10) == said
+    assert recent(said, 100, "x" * 40) == said[2:]
+    assert recent(said, 100, "x" * room) == []
+
+
 def test_what_is_kept_begins_with_a_question() -> None:
     said = conversation(1000, 10, 1000, 10, 10, 10)
     assert [message["role"] for message in recent(said, 100)] == ["user", "assistant"]

@@ -81,7 +81,7 @@ MALFORMED = [
     ),
     (A + "{type: switch, on: 1, cases: {x: [b]}}\n", 5, 40, "unknown node 'b'"),
     (A + "{type: switch, on: 1, cases: '${{ inputs.text }}'}\n", 5, 28, "must be written out"),
-    (A + "{type: intent, text: x, rules: [{tool: t, match: '('}]}\n", 5, 48, "not a regular expression"),
+    (A + "{type: intent, text: x, sentences: [en]}\n", 5, 30, "valid string"),
     (A + "{type: loop, max_iterations: 2, until: true}\n", 5, 3, "a loop needs nodes under 'do'"),
     (
         A + "{type: loop, until: true, do: {b: {type: output, text: x}}}\n",
