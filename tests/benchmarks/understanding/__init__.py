@@ -1,0 +1,1 @@
+"""How well a household understands what is said to it: agent, tools, gateway and model together."""
