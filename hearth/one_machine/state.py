@@ -7,7 +7,7 @@ from clusterkit.ports.jobs import JobState, JobStatus
 from clusterkit.ports.registry import Instance
 from hearth.one_machine.services import SERVICES
 from hearth.place import PlaceState
-from hearth.tables import Table, health_cell
+from hearth.tables import Cell, Table, Tone, health_cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +86,15 @@ def _tables(data: dict[str, Any]) -> list[Table]:
     tables = [Table("Services", headings, services, prose=frozenset({"health"}))]
     if data["experts"]:
         experts = [
-            (name, health_cell(row["healthy"], row["detail"]), row["model"] or "-")
+            (name, _expert_health(row["healthy"], row["detail"]), row["model"] or "-")
             for name, row in data["experts"].items()
         ]
         prose = frozenset({"health", "model"})
         tables.append(Table("Experts", ("expert", "health", "model"), experts, prose=prose))
     return tables
+
+
+def _expert_health(healthy: bool, detail: str) -> Cell:
+    """An expert answers, and there may yet be something to know: why a better model is not used, say."""
+    noted = healthy and detail
+    return Cell(f"healthy; {detail}", Tone.DOUBTFUL) if noted else health_cell(healthy, detail)

@@ -22,6 +22,7 @@ from hearth.one_machine.models import (
 )
 from hearth.one_machine.place import OneMachine
 from hearth.place import ModelChange
+from hearth.tables import Cell, Tone
 from llama_expert.fetch import UnknownModelError
 from tests.catalogues import built_in_model, catalogue_of
 from tests.servers.places import StagedMachine, staged_machine
@@ -275,3 +276,13 @@ async def test_the_only_model_of_an_expert_is_not_deleted_while_it_is_in_use(
     with pytest.raises(ModelInUseError, match="fetched is in use by main, which has no other model here"):
         await remove_choice(layout, "fetched", "main")
     assert file.exists()
+
+
+async def test_the_status_says_what_there_is_to_know_of_an_expert_that_is_healthy(
+    machine: StagedMachine,
+) -> None:
+    note = "own: sha256 is another one"
+    (main,) = await machine.registry.instances("expert-main")
+    await machine.serve("expert-main", main.port, detail=note)
+    (_, experts) = (await machine.place.state()).tables
+    assert Cell(f"healthy; {note}", Tone.DOUBTFUL) in experts.rows[0]

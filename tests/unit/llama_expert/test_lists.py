@@ -3,10 +3,12 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
 from clusterkit.config.catalogue import Catalogue, ExpertSpec
 from clusterkit.errors import ConfigFileError
 from llama_expert.lists import ListReader, MemoryRules, read_memory_rules
+from tests.catalogues import catalogue_of
 
 EXPERTS = ("main", "coding")
 
@@ -48,9 +50,9 @@ def test_a_wrong_rule_is_refused_with_its_line(tmp_path: Path, text: str, line: 
 
 
 def test_the_lists_are_read_again_when_a_file_has_changed(tmp_path: Path) -> None:
-    model = "{name: m, url: 'file:///m', filename: m.gguf, memory_mb: 1}"
+    model = {"name": "m", "url": "file:///m", "filename": "m.gguf", "memory_mb": 1}
     catalogue, own = tmp_path / "models.yaml", tmp_path / "hearth.toml"
-    catalogue.write_text(f"fallback_max_memory_mb: 1\nexpert_models:\n  main:\n    - {model}\n")
+    catalogue.write_text(yaml.safe_dump(catalogue_of({"main": [model]})))
     selected = 0
 
     def select(read: Catalogue) -> tuple[ExpertSpec, ...]:
