@@ -133,7 +133,8 @@ async def add_first_choice(
     """See `Place.add_model`; what is there already is not fetched again. Raises `HearthError`."""
     requested = requested_model(source, sha256=sha256, name=name)
     _refuse_taken_name(layout, expert, requested.name)
-    first = _models_of(load_catalogue(layout.models_file, layout.own_models_file), expert)[0]
+    catalogue = load_catalogue(layout.models_file, layout.own_models_file)
+    first = _models_of(catalogue, expert)[0]
     if await asyncio.to_thread(is_in_place, requested, first, layout.models_dir):
         summary = f"{first.name} is the first choice of {expert!r} already; nothing was changed."
         return ModelChange(changed=False, summary=summary)
@@ -149,12 +150,20 @@ async def add_first_choice(
         name=name,
         progress=progress,
     )
-    prepend_own_model(layout.own_models_file, expert, spec)
+    prepend_own_model(layout.own_models_file, expert, _as_listed(catalogue, spec))
     return ModelChange(
         changed=True,
         summary=f"{spec.name} ({spec.memory_mb} MB) is now the first choice of {expert!r}.",
         next_step=await _apply(layout),
     )
+
+
+def _as_listed(catalogue: Catalogue, spec: ModelSpec) -> ModelSpec:
+    """What the catalogue knows of a file holds for it wherever it came from: how it calls tools above all."""
+    same = (one for one in catalogue.models.values() if one.sha256 == spec.sha256)
+    listed = next(same, spec)
+    known = {name: getattr(listed, name) for name in ("tools", "context", "repeat_penalty")}
+    return spec.model_copy(update=known)
 
 
 def _refuse_taken_name(layout: Layout, expert: str, name: str) -> None:

@@ -199,9 +199,7 @@ async def test_the_llama_cpp_python_engine_answers_streamed_and_not(home: Path) 
     assert text
 
 
-async def test_a_model_that_knows_nothing_of_tools_calls_one_that_must_be_called(
-    home: Path, mode: str
-) -> None:
+async def test_a_model_that_knows_nothing_of_tools_calls_one_that_must_be_called(home: Path) -> None:
     light: Any = {
         "type": "function",
         "function": {

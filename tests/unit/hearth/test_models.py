@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from clusterkit.config.catalogue import read_own_models
 from clusterkit.config.own_models import OwnModelError
 from clusterkit.fetch.part_file import DownloadProgress
 from hearth.one_machine.experts import ExpertsError
@@ -17,6 +18,7 @@ from hearth.one_machine.models import (
     ModelInUseError,
     NameTakenError,
     UnknownExpertError,
+    add_first_choice,
     get_listed,
     remove_choice,
 )
@@ -286,3 +288,17 @@ async def test_the_status_says_what_there_is_to_know_of_an_expert_that_is_health
     await machine.serve("expert-main", main.port, detail=note)
     (_, experts) = (await machine.place.state()).tables
     assert Cell(f"healthy; {note}", Tone.DOUBTFUL) in experts.rows[0]
+
+
+async def test_a_file_that_the_catalogue_knows_is_added_with_what_is_known_of_it(
+    machine: StagedMachine, make_gguf: MakeGguf
+) -> None:
+    known, unknown = make_gguf("a.gguf"), make_gguf("b.gguf", padding=64)
+    sha256 = hashlib.sha256(known.read_bytes()).hexdigest()
+    facts = {"sha256": sha256, "tools": "schema", "context": 8192, "repeat_penalty": 1.2}
+    layout = with_catalogue(machine, {**fetched_from(known), **facts}, built_in_model())
+    for source in (known, unknown):
+        await add_first_choice(layout, str(source), "main", None, None, nobody_looks)
+    added = {model.name: model for model in read_own_models(layout.own_models_file, {"main": ()})["main"]}
+    assert (added["a"].tools, added["a"].context, added["a"].repeat_penalty) == ("schema", 8192, 1.2)
+    assert (added["b"].tools, added["b"].context, added["b"].repeat_penalty) == ("native", None, 1.0)

@@ -51,6 +51,7 @@ def test_a_file_inside_a_package_is_found_without_running_the_package(
 
 
 @pytest.mark.req("MOD-05")
+@pytest.mark.req("BEY-17")
 def test_each_way_to_be_broken_has_its_reason(
     make_gguf: MakeGguf, tmp_path: Path, hashes: VerifiedHashes
 ) -> None:

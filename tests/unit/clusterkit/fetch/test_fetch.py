@@ -19,6 +19,7 @@ from clusterkit.config.environment import environment
 from clusterkit.config.sources import Packages, Source
 from clusterkit.fetch.fetch import fetch
 from clusterkit.fetch.part_file import Checks, DownloadProgress, FetchError, NoSpaceError
+from tests.package_index import part_wheel, parts_source, pip_settings
 from tests.servers.threaded_server import serving_in_thread
 
 PARTS = [os.urandom(300_000), os.urandom(300_000), os.urandom(1_000)]
@@ -27,24 +28,8 @@ SHA256 = hashlib.sha256(WHOLE).hexdigest()
 ROOT = Path(__file__).parents[4]
 
 
-def wheel(index: Path, number: int, content: bytes, name: str = "voice") -> Path:
-    """A wheel with a part, where the index keeps it."""
-    path = index / f"{name}_{number}-1.0-py3-none-any.whl"
-    info = f"{name}_{number}-1.0.dist-info"
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{name}_{number}/data/part{number:02}.bin", content)
-        archive.writestr(f"{name}_{number}/data/decoy.bin", b"decoy")
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}-{number}\nVersion: 1.0\n")
-        archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        archive.writestr(f"{info}/RECORD", "")
-    return path
-
-
 def packages(name: str = "voice", parts: int = 3) -> Source:
-    path = f"{name}_{{n}}/data/part{{n:02}}.bin"
-    return Source(
-        packages=Packages(registry="pypi", name=f"{name}-{{n}}", version="1.0", parts=parts, path=path)
-    )
+    return Source(packages=Packages.model_validate(parts_source(name, parts)))
 
 
 @pytest.fixture
@@ -53,10 +38,9 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "index"
     folder.mkdir()
     for number, part in enumerate(PARTS, start=1):
-        wheel(folder, number, part)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        part_wheel(folder, number, part)
+    for name, value in pip_settings(folder).items():
+        monkeypatch.setenv(name, value)
     return folder
 
 
@@ -153,7 +137,7 @@ async def test_an_index_that_goes_in_the_middle_is_resumed_later(index: Path, de
     assert noted_parts(destination) == [300_000, 300_000]
     for number in (1, 2):  # were they asked for again, they would not be found
         (index / f"voice_{number}-1.0-py3-none-any.whl").unlink()
-    wheel(index, 3, PARTS[2])
+    part_wheel(index, 3, PARTS[2])
     await bring(destination, packages())
     assert content(destination) == WHOLE
 
@@ -164,7 +148,7 @@ async def test_a_half_written_part_is_cut_off_before_the_next_attempt(index: Pat
         await bring(destination, packages())
     with destination.with_name("voice.bin.part").open("ab") as half:
         half.write(b"half a part that a killed process left")
-    wheel(index, 2, PARTS[1])
+    part_wheel(index, 2, PARTS[1])
     await bring(destination, packages())
     assert content(destination) == WHOLE
 
@@ -183,7 +167,7 @@ async def test_a_killed_fetch_keeps_its_whole_parts_and_its_lock_is_free(
     process.send_signal(signal.SIGKILL)
     process.wait()
     (index / "voice_3-1.0-py3-none-any.whl").unlink()
-    wheel(index, 3, PARTS[2])
+    part_wheel(index, 3, PARTS[2])
     for number in (1, 2):
         (index / f"voice_{number}-1.0-py3-none-any.whl").unlink()
     assert await bring(destination, packages())
@@ -194,8 +178,8 @@ async def test_a_killed_fetch_keeps_its_whole_parts_and_its_lock_is_free(
 async def test_wrong_bytes_a_withdrawn_package_and_a_missing_member_lead_to_the_next_source(
     index: Path, destination: Path, address: str
 ) -> None:
-    wheel(index, 1, bytes(len(WHOLE)), name="liar")
-    wheel(index, 1, b"x", name="other")
+    part_wheel(index, 1, bytes(len(WHOLE)), name="liar")
+    part_wheel(index, 1, b"x", name="other")
     missing = Packages(registry="pypi", name="other-{n}", version="1.0", path="other_1/elsewhere.bin")
     sources = [packages("liar", 1), packages("withdrawn"), Source(packages=missing)]
     with pytest.raises(FetchError) as caught:
@@ -212,7 +196,7 @@ async def test_wrong_bytes_a_withdrawn_package_and_a_missing_member_lead_to_the_
 async def test_a_part_that_holds_too_much_is_refused_before_it_fills_the_disk(
     index: Path, destination: Path
 ) -> None:
-    wheel(index, 3, bytes(50_000_000))
+    part_wheel(index, 3, bytes(50_000_000))
     with pytest.raises(FetchError, match=f"more than the {len(WHOLE)} bytes"):
         await bring(destination, packages())
     assert left_behind(destination) == []
@@ -236,7 +220,7 @@ async def test_the_source_that_was_begun_with_goes_first(
     (index / "voice_3-1.0-py3-none-any.whl").unlink()
     with pytest.raises(FetchError):
         await bring(destination, packages())
-    wheel(index, 3, PARTS[2])
+    part_wheel(index, 3, PARTS[2])
     seen: list[DownloadProgress] = []
     await bring(destination, Source(url=address), packages(), seen=seen)
     assert seen[0].done > 600_000
@@ -254,13 +238,13 @@ async def test_a_disk_that_is_full_in_the_middle_keeps_whole_parts_and_tries_no_
     index: Path, destination: Path, address: str, small_disk: Path
 ) -> None:
     # Its archive is larger than the part, which nobody can know before.
-    heavy = wheel(index, 2, PARTS[1])
+    heavy = part_wheel(index, 2, PARTS[1])
     with zipfile.ZipFile(heavy, "a") as archive:
         archive.writestr("voice_2/ballast", os.urandom(600_000))
     with pytest.raises(NoSpaceError, match="is full; "):
         await bring(destination, packages(), Source(url=address))
     assert noted_parts(destination) == [300_000]
-    wheel(index, 2, PARTS[1])
+    part_wheel(index, 2, PARTS[1])
     await bring(destination, packages())
     assert content(destination) == WHOLE
 
