@@ -5,11 +5,12 @@ cd "$(dirname "$0")"
 
 usage() {
   cat <<'TEXT'
-Usage: ./bootstrap.sh [--run-local] [--install-only] [--cluster] [--dev] [--help]
+Usage: ./bootstrap.sh [--run-local] [--small] [--install-only] [--cluster] [--dev] [--help]
 
 Makes .venv from locks/, installs what the machine lacks, and starts Hearth.
 
   --run-local      run the services as processes of this user, without root (default)
+  --small          stay with the small model: fetch no better one in the background, as HEARTH_GROW=off does
   --install-only   set everything up, start nothing
   --cluster        also install what `ansible-playbook playbook.yaml` needs; implies --install-only
   --dev            also install what `make check` and `make test` need
@@ -21,6 +22,7 @@ start=yes lock=locks/runtime.txt
 while [ $# -gt 0 ]; do
   case "$1" in
     --run-local) ;;
+    --small) export HEARTH_GROW=off ;;
     --install-only) start=no ;;
     --cluster) start=no; [ "$lock" = locks/dev.txt ] || lock=locks/cluster.txt ;;
     --dev) lock=locks/dev.txt ;;

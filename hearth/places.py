@@ -13,8 +13,9 @@ PREFIX = "HEARTH_"
 def choose_place() -> Place:
     """The place that the environment names. Raises `SettingsError`."""
     values = variables(PREFIX)
-    if values.keys() <= {"HOME"}:
-        # Nothing is set that could be wrong, and the class that would check takes longer than an answer.
+    if values.keys() <= {"HOME", "GROW"}:
+        # Nothing else is set that could be wrong, and the class that would check takes longer than an answer.
+        # Whether the brain grows is read by what starts Hearth alone, which checks it.
         return OneMachine(find_layout(Path(values.get("HOME", DEFAULT_HOME))))
 
     from clusterkit.config.settings import load_settings

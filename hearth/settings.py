@@ -42,3 +42,7 @@ class HearthSettings(BaseSettings):
     up_timeout_s: float = Field(
         120.0, gt=0, description="Seconds that `hearth up` waits for everything to be healthy."
     )
+    grow: bool = Field(
+        True,
+        description="Whether a better model that fits this machine is fetched in the background: on or off.",
+    )

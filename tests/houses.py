@@ -32,6 +32,7 @@ class House:
             "MOE_GATEWAY_PORT": str(self.gateway_port),
             "PIPECATAPP_PORT": str(self.agent_port),
             "COLUMNS": "200",
+            "HEARTH_GROW": "off",  # a gigabyte for each test would be too much
             **self.extra,
         }
 

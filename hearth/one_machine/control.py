@@ -20,7 +20,7 @@ from clusterkit.proxy.upstream import UpstreamPool
 from hearth.asking import problem_of
 from hearth.one_machine.layout import Layout
 from hearth.one_machine.lock import holder
-from hearth.one_machine.state import MachineState
+from hearth.one_machine.state import GrowthState, MachineState
 from hearth.place import FrontDoor, NotRunningError
 
 ANSWER_SECONDS = 30.0  #: what the launcher gets to do what it is told
@@ -42,7 +42,7 @@ class Control:
         instances = {
             service: tuple(Instance(**row) for row in rows) for service, rows in answer["instances"].items()
         }
-        return MachineState(jobs=tuple(jobs), instances=instances)
+        return MachineState(jobs=tuple(jobs), instances=instances, growth=GrowthState(**answer["growth"]))
 
     async def front_door(self) -> FrontDoor:
         """The gateway and its key. Raises `NotRunningError`, `HearthError` while it is not there."""

@@ -5,7 +5,7 @@ import shutil
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import Any
@@ -32,6 +32,7 @@ from clusterkit.telemetry.metrics import Metrics
 from hearth.one_machine.layout import Layout, find_layout
 from hearth.one_machine.lock import sole_holder
 from hearth.one_machine.services import job_specs
+from hearth.one_machine.state import GrowthState
 from hearth.settings import HearthSettings
 from moe_gateway.settings import SERVICE as GATEWAY
 from moe_gateway.settings import GatewaySettings
@@ -41,7 +42,13 @@ SOCKET_PATH_BYTES = 107  #: longest path of a Unix socket on Linux, see unix(7)
 log = structlog.get_logger()
 
 
-def control(jobs: JobRunner, registry: Registry, layout: Layout, stop: asyncio.Event) -> FastAPI:
+def control(
+    jobs: JobRunner,
+    registry: Registry,
+    layout: Layout,
+    stop: asyncio.Event,
+    growth: Callable[[], GrowthState],
+) -> FastAPI:
     """The application on the control socket. Raises `SettingsError`."""
     gateway_name = load_settings(GatewaySettings).service_name
 
@@ -57,6 +64,7 @@ def control(jobs: JobRunner, registry: Registry, layout: Layout, stop: asyncio.E
         return {
             "jobs": [asdict(status) for status in statuses],
             "instances": _by_deployable(instances, gateway_name),
+            "growth": asdict(growth()),
         }
 
     @app.get("/front_door")
@@ -120,16 +128,39 @@ async def _registry(layout: Layout) -> AsyncIterator[Registry]:
 
 @asynccontextmanager
 async def serve_control(
-    jobs: JobRunner, registry: Registry, layout: Layout, opened: socket.socket, stop: asyncio.Event
+    jobs: JobRunner,
+    registry: Registry,
+    layout: Layout,
+    opened: socket.socket,
+    stop: asyncio.Event,
+    growth: Callable[[], GrowthState] = GrowthState,
 ) -> AsyncIterator[None]:
     """Take commands on the open socket `opened` for as long as the block runs. Raises `SettingsError`."""
-    server = HttpServer(control(jobs, registry, layout, stop), grace_seconds=1)
+    server = HttpServer(control(jobs, registry, layout, stop, growth), grace_seconds=1)
     serving = asyncio.create_task(server.serve(sockets=[opened]))
     try:
         yield
     finally:
         server.stop()
         await serving
+
+
+@asynccontextmanager
+async def _growing(layout: Layout, registry: Registry) -> AsyncIterator[Callable[[], GrowthState]]:
+    """Fetch a better model meanwhile, unless a person wants none; gives how far that is."""
+    if not load_settings(HearthSettings).grow:
+        yield lambda: GrowthState("off")
+        return
+    # As with the registry: what this loads, nobody waits for.
+    from hearth.one_machine.growth import Growth
+
+    growth = Growth(layout, registry, SystemClock(), lambda: shutil.disk_usage(layout.home).free)
+    task = asyncio.create_task(growth.run(), name="grow")
+    try:
+        yield lambda: growth.state
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
 
 
 async def launch(layout: Layout, stop: asyncio.Event) -> None:
@@ -140,7 +171,11 @@ async def launch(layout: Layout, stop: asyncio.Event) -> None:
         async with LocalJobs(layout.logs_dir, SystemClock()) as jobs:
             for spec in job_specs(layout, environment()):
                 await jobs.start(spec)
-            async with _registry(layout) as registry, serve_control(jobs, registry, layout, opened, stop):
+            async with (
+                _registry(layout) as registry,
+                _growing(layout, registry) as growth,
+                serve_control(jobs, registry, layout, opened, stop, growth),
+            ):
                 await stop.wait()
                 log.info("stopping")
                 await jobs.stop_all()  # while somebody still answers those who ask

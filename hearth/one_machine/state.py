@@ -1,13 +1,31 @@
 """How the Hearth of this machine is: its processes and what they have announced."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from typing import Any, Literal
 
 from clusterkit.ports.jobs import JobState, JobStatus
 from clusterkit.ports.registry import Instance
 from hearth.one_machine.services import SERVICES
 from hearth.place import PlaceState
 from hearth.tables import Cell, Table, Tone, health_cell
+
+MEGABYTE = 10**6
+
+
+@dataclass(frozen=True)
+class GrowthState:
+    """How far a better model is that is being fetched.
+
+    Sizes are in bytes; `seconds_left` is an estimate, None when there is none yet.
+    """
+
+    state: Literal["off", "idle", "fetching", "asking", "failed"] = "idle"
+    model: str = ""
+    done: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+    detail: str = ""  #: what a person can do, or why it failed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -16,6 +34,7 @@ class MachineState:
 
     jobs: tuple[JobStatus, ...]
     instances: dict[str, tuple[Instance, ...]]  #: what each deployable has announced
+    growth: GrowthState = GrowthState("off")
 
     @property
     def healthy(self) -> bool:
@@ -44,8 +63,14 @@ class MachineState:
 
 def machine_report(state: MachineState) -> PlaceState:
     """A state, ready to be shown."""
-    data = {"healthy": state.healthy, "services": _services(state), "experts": _experts(state)}
-    return PlaceState(healthy=state.healthy, data=data, tables=tuple(_tables(data)))
+    data = {
+        "healthy": state.healthy,
+        "services": _services(state),
+        "experts": _experts(state),
+        "growth": asdict(state.growth),
+    }
+    tables = (*_tables(data), *_growth_tables(state.growth))
+    return PlaceState(healthy=state.healthy, data=data, tables=tables)
 
 
 def _services(state: MachineState) -> list[dict[str, Any]]:
@@ -98,3 +123,16 @@ def _expert_health(healthy: bool, detail: str) -> Cell:
     """An expert answers, and there may yet be something to know: why a better model is not used, say."""
     noted = healthy and detail
     return Cell(f"healthy; {detail}", Tone.DOUBTFUL) if noted else health_cell(healthy, detail)
+
+
+def _growth_tables(growth: GrowthState) -> list[Table]:
+    """What is on its way, or waits for a person."""
+    if growth.state in ("off", "idle"):
+        return []
+    left = "" if growth.seconds_left is None else str(timedelta(seconds=round(growth.seconds_left)))
+    came = f"{growth.done / MEGABYTE:.0f} of {growth.total / MEGABYTE:.0f} MB" if growth.total else ""
+    shown = growth.detail or came
+    tone = Tone.PLAIN if growth.state == "fetching" else Tone.DOUBTFUL
+    row = (growth.model, Cell(growth.state, tone), shown, left or "-")
+    headings = ("better model", "state", "how far", "time left")
+    return [Table("Growth", headings, [row], prose=frozenset({"how far"}))]

@@ -100,7 +100,8 @@ def test_the_readmes_commands_work(running_house: House) -> None:
     commands = re.findall(r"^\.venv/bin/hearth (.+)$", (ROOT / "README.md").read_text(), re.MULTILINE)
     assert len(commands) >= 3
     for command in commands:
-        if not command.startswith("model add"):
+        # One brings a gigabyte and changes what others share, the other a file that is not here.
+        if not command.startswith(("model get", "model add")):
             import shlex
 
             assert running_house.hearth(*shlex.split(command)).returncode == 0, command
