@@ -16,6 +16,7 @@ from clusterkit.clock import Clock
 from clusterkit.config.catalogue import SERVICE_PREFIX, ModelSpec, load_catalogue
 from clusterkit.config.settings import load_settings
 from clusterkit.errors import HearthError
+from clusterkit.fetch.part_file import FetchError
 from clusterkit.ports.registry import Registry
 from hearth.one_machine.experts import command_experts
 from hearth.one_machine.growth_choice import MIN_FREE_DISK, Machine, better_models
@@ -75,25 +76,27 @@ class Growth:
         reasons = []
         for model in models:
             self.state = GrowthState("fetching", model.name, total=model.bytes or 0)
-            problem = await self._fetch(model)
-            if not problem:
-                log.info("model_fetched", model=model.name)
-                self.state = GrowthState()
-                # When nobody tells them, the model servers notice it by themselves a little later.
-                with suppress(HearthError):
-                    await command_experts(self._layout, "/experts/refresh")
-                return True
-            log.warning("model_not_fetched", model=model.name, problem=problem)
-            reasons.append(problem)
+            try:
+                await self._fetch(model)
+            except FetchError as error:
+                log.warning("model_not_fetched", model=model.name, problem=str(error))
+                reasons.append(str(error))
+                continue
+            log.info("model_fetched", model=model.name)
+            self.state = GrowthState()
+            # When nobody tells them, the model servers notice it by themselves a little later.
+            with suppress(HearthError):
+                await command_experts(self._layout, "/experts/refresh")
+            return True
         self.state = GrowthState("failed", models[0].name, detail="; ".join(reasons))
         return False
 
-    async def _fetch(self, model: ModelSpec) -> str:
-        """Fetch `model` at low priority; returns what went wrong, or ''."""
+    async def _fetch(self, model: ModelSpec) -> None:
+        """Fetch `model` at low priority, in a process that ends with this one. Raises `FetchError`."""
         began = self._clock.monotonic()
-        command = ("nice", "-n", "19", sys.executable, "-m", "llama_expert.fetch", "--progress")
         process = await asyncio.create_subprocess_exec(
-            *command,
+            *("setpriv", "--pdeathsig", "KILL", "--", "nice", "-n", "19"),
+            *(sys.executable, "-m", "llama_expert.fetch", "--progress"),
             *(str(models_file(self._layout)), str(self._layout.models_dir), model.name),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
@@ -107,7 +110,9 @@ class Growth:
             async for line in process.stdout:
                 self._note(line, began)
             said = (await errors).decode("utf-8", "replace").strip()
-            return "" if await process.wait() == 0 else said.removeprefix("error: ") or "it ended"
+            status = await process.wait()
+            if status != 0:
+                raise FetchError(said.removeprefix("error: ") or f"the fetch ended with status {status}")
         finally:
             await _end(process)
 
